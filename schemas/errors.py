@@ -1,0 +1,30 @@
+"""Errors of the contract.
+
+ContractError
+├── BrokenRecord      bytes that no schema of ours reads
+├── UnknownSchema     well-formed, but written by a schema that this version does not know
+├── BadEnvelope       headers missing or of the wrong form
+└── BadOwner          an owner that cannot be read
+"""
+
+from __future__ import annotations
+
+
+class ContractError(ValueError):
+    """A record or name breaks the contract. The text never holds content."""
+
+
+class BrokenRecord(ContractError):
+    """Bytes that cannot be decoded."""
+
+
+class UnknownSchema(ContractError):
+    """A record of a schema that this version does not know: upgrade this reader."""
+
+
+class BadEnvelope(ContractError):
+    """Headers that are missing or cannot be read."""
+
+
+class BadOwner(ContractError):
+    """An owner that is not of the form [[tenant/]kind/]id."""

@@ -1,0 +1,135 @@
+"""Embedding: new memories get a vector on ``memory.embeddings.v1``; forgotten ones a tombstone for it.
+
+A slice that readers drop can be embedded too: its memory ids and texts are those of its command, so the vector is the same, and
+readers join vectors to memories that are there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import numpy as np
+from aiokafka import AIOKafkaProducer
+
+from schemas import codec, envelope
+from schemas.errors import ContractError
+from schemas.topics import partition_of
+from schemas.types import MemoryAdded, MemoryEmbedding, MemoryForgotten
+from streams import kafka
+from streams.config import WorkerConfig
+from streams.extraction.errors import ExtractionError, ModelUnavailable
+from streams.extraction.ports import Embedder
+from streams.stage import Away, Failed, Refused, Work
+
+SOURCE = "emberlog/embed"
+HEAD = "semantic"
+MAX_BATCH = 64
+
+
+def embedding_key(memory_id: str, head: str, model: str) -> bytes:
+    """Key of the compacted topic: the newest record of one memory, head and model is the one that counts."""
+    return f"{memory_id}/{head}/{model}".encode()
+
+
+class BatchingEmbedder:
+    """Gathers texts that are asked for at the same time into calls of up to 64, one call at a time."""
+
+    def __init__(self, embedder: Embedder) -> None:
+        self._embedder = embedder
+        self._waiting: list[tuple[str, asyncio.Future[list[float]]]] = []
+        self._task: asyncio.Task[None] | None = None
+
+    async def embed(self, text: str) -> list[float]:
+        """The vector of ``text``. Raises ExtractionError."""
+        future: asyncio.Future[list[float]] = asyncio.get_running_loop().create_future()
+        self._waiting.append((text, future))
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._drain())
+        return await future
+
+    async def _drain(self) -> None:
+        while self._waiting:
+            batch, self._waiting = self._waiting[:MAX_BATCH], self._waiting[MAX_BATCH:]
+            await self._call(batch)
+
+    async def _call(self, batch: Sequence[tuple[str, asyncio.Future[list[float]]]]) -> None:
+        try:
+            vectors = await self._embedder.embed([text for text, _ in batch])
+        except Exception as error:
+            if len(batch) > 1 and not isinstance(error, ModelUnavailable):
+                # one text may be what the endpoint refuses: the others need not share its fate
+                for one in batch:
+                    await self._call([one])
+                return
+            for _, future in batch:
+                if not future.done():
+                    future.set_exception(error)
+            return
+        for (_, future), vector in zip(batch, vectors, strict=True):
+            if not future.done():
+                future.set_result(vector)
+
+
+@dataclass(frozen=True, slots=True)
+class Embed:
+    """Handles one record of memory.events."""
+
+    config: WorkerConfig
+    producer: AIOKafkaProducer
+    embedder: BatchingEmbedder
+
+    async def __call__(self, work: Work) -> None:
+        """Publish the vector or tombstone that the event asks for. Raises Refused, Failed or Away."""
+        try:
+            event = codec.decode(work.value or b"")
+        except ContractError as error:
+            raise Refused(str(error)) from None
+        if isinstance(event, MemoryAdded):
+            await self._added(event)
+        elif isinstance(event, MemoryForgotten):
+            await self._forgotten(event)
+
+    @property
+    def _model(self) -> str:
+        return self.config.embedder.name
+
+    async def _added(self, event: MemoryAdded) -> None:
+        try:
+            vector = await self.embedder.embed(event.content)
+        except ModelUnavailable as error:
+            raise Away(error.reason) from None
+        except ExtractionError as error:
+            raise Failed(error.reason) from None
+        record = MemoryEmbedding(
+            memory_id=event.memory_id,
+            owner=event.meta.owner,
+            head=HEAD,
+            model=self._model,
+            dimensions=len(vector),
+            vector=np.asarray(vector, dtype="<f4").tobytes(),
+            sequence=event.meta.sequence,
+        )
+        headers = envelope.headers_for(
+            record, id=event.memory_id, source=SOURCE, subject=event.meta.owner, time=event.meta.occurred_at
+        )
+        await self._send(event.meta.owner, event.memory_id, codec.encode(record), headers)
+
+    async def _forgotten(self, event: MemoryForgotten) -> None:
+        headers = [("ce_subject", event.meta.owner.encode()), ("ce_time", datetime.now(UTC).isoformat().encode())]
+        await self._send(event.meta.owner, event.memory_id, None, headers)
+
+    async def _send(self, owner: str, memory_id: str, value: bytes | None, headers: envelope.Headers) -> None:
+        topics = self.config.topics
+        try:
+            await self.producer.send_and_wait(
+                topics.embeddings,
+                value,
+                key=embedding_key(memory_id, HEAD, self._model),
+                partition=partition_of(owner, topics.partitions),
+                headers=headers,
+            )
+        except kafka.OUTAGE_ERRORS as error:
+            raise Away(f"the broker is away ({type(error).__name__})") from None

@@ -1,0 +1,87 @@
+"""After a restart: reading back what extraction knew, from the topics.
+
+Facts on their way stand on the command topic, the sessions' last messages on conversation.events. Facts that the projection has
+applied meanwhile are dropped at the first question (``RecentFacts``), so reading a few too many does no harm.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import structlog
+from aiokafka import TopicPartition
+
+from schemas import codec
+from schemas.errors import ContractError
+from schemas.types import ConversationTurn, FactsExtracted, Record
+from streams import kafka
+from streams.config import WorkerConfig
+from streams.extraction.ports import Message
+from streams.recent import RecentMessages
+
+log = structlog.get_logger(__name__)
+
+COMMANDS_BACK = 5_000
+"""At most so many commands of a partition are under way between the decider's commit and the log (``runner.MAX_UNDER_WAY``)."""
+TURNS_BACK = 500
+
+
+async def seed(config: WorkerConfig, messages: RecentMessages, partitions: set[int]) -> None:
+    """Fill ``config.recent`` and ``messages`` for ``partitions``. Raises KafkaError while the broker is away."""
+    if not partitions:
+        return
+    topics = config.topics
+    recent = config.recent
+
+    def command(offset: int, record: Record) -> None:
+        if recent is not None and isinstance(record, FactsExtracted):
+            recent.remember(record, offset)
+
+    def turn(_: int, record: Record) -> None:
+        if isinstance(record, ConversationTurn):
+            said = (Message(m.message_id, m.role, m.name, m.content, m.image_caption) for m in record.messages)
+            messages.add(record.owner, record.session_id, said)
+
+    decided = await _committed(config, config.group("decide"), topics.commands)
+    extracted = await _committed(config, config.group("extract"), topics.conversation)
+    for partition in sorted(partitions):
+        lag = await recent.projected.lag(partition) if recent is not None else 0
+        first = decided.get(partition, 0) - COMMANDS_BACK - lag
+        await _read(config, TopicPartition(topics.commands, partition), max(first, 0), None, command)
+        until = extracted.get(partition, 0)
+        await _read(config, TopicPartition(topics.conversation, partition), max(until - TURNS_BACK, 0), until, turn)
+
+
+async def _committed(config: WorkerConfig, group: str, topic: str) -> dict[int, int]:
+    from aiokafka.admin import AIOKafkaAdminClient
+
+    admin = AIOKafkaAdminClient(bootstrap_servers=config.bootstrap, client_id="emberlog-seed")
+    await admin.start()
+    try:
+        offsets = await admin.list_consumer_group_offsets(group)
+    finally:
+        await admin.close()
+    return {tp.partition: meta.offset for tp, meta in offsets.items() if tp.topic == topic and meta.offset >= 0}
+
+
+async def _read(
+    config: WorkerConfig, tp: TopicPartition, first: int, until: int | None, take: Callable[[int, Record], None]
+) -> None:
+    consumer = kafka.reader(config.bootstrap, "seed")
+    await consumer.start()
+    try:
+        consumer.assign([tp])
+        begin = (await consumer.beginning_offsets([tp]))[tp]
+        end = await kafka.end_offset(consumer, tp) if until is None else until
+        consumer.seek(tp, max(first, begin))
+        while await consumer.position(tp) < end:
+            batches = await consumer.getmany(tp, timeout_ms=1_000, max_records=1_000)
+            for message in batches.get(tp, ()):
+                try:
+                    take(message.offset, codec.decode(message.value or b""))
+                except ContractError:
+                    continue  # it was or will be parked by the agent that reads the topic
+            await asyncio.sleep(0)
+    finally:
+        await consumer.stop()

@@ -1,0 +1,222 @@
+"""The four agents: what each reads, and how an event reaches the code that handles it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import faust
+from aiokafka import AIOKafkaProducer
+
+from schemas import codec, envelope
+from schemas.topics import partition_of
+from schemas.types import ConversationTurn, MemoryAdded, MemoryForgotten
+from streams import kafka
+from streams.agents.admit import InboxPosition, admit
+from streams.agents.embed import BatchingEmbedder, Embed
+from streams.agents.extract import Extract
+from streams.agents.seeding import seed
+from streams.app import build_app
+from streams.config import WorkerConfig
+from streams.parking.lot import ParkingLot, Place
+from streams.protocol.commands import RawCommand
+from streams.protocol.runner import DeciderParts, PartitionRunner
+from streams.recent import RecentMessages
+from streams.stage import Away, Refused, Stage, Work
+
+ADMIT_IN_FLIGHT = 256
+EMBED_IN_FLIGHT = 256
+_EMBEDDED = {f"emberlog.{t.__name__}.v1".encode() for t in (MemoryAdded, MemoryForgotten)}
+
+
+def work_of(event: Any) -> Work:
+    """A Faust event as Work."""
+    m = event.message
+    headers = m.headers.items() if isinstance(m.headers, dict) else m.headers
+    return Work(m.topic, m.partition, m.offset, m.key, m.value, envelope.as_map(headers))
+
+
+@dataclass(slots=True)
+class Agents:
+    """Builds the Faust applications of a worker; ``ready`` once each has its first assignment."""
+
+    config: WorkerConfig
+    lot: ParkingLot
+    producer: AIOKafkaProducer
+    on_fatal: Callable[[BaseException], None]
+    stages: list[Stage] = field(default_factory=list)
+    runners: dict[int, PartitionRunner] = field(default_factory=dict)
+    _waiting: set[str] = field(default_factory=set)
+    ready: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def build(self) -> list[faust.App]:
+        """One application per configured agent."""
+        makers = {"admit": self._admit, "extract": self._extract, "decide": self._decide, "embed": self._embed}
+        self._waiting = set(self.config.agents)
+        return [make() for name, make in makers.items() if name in self.config.agents]
+
+    async def stop(self) -> None:
+        """Stop all work without finishing it."""
+        for stage in self.stages:
+            await stage.stop()
+        for runner in self.runners.values():
+            await runner.stop()
+
+    def _assigned(self, agent: str) -> None:
+        self._waiting.discard(agent)
+        if not self._waiting:
+            self.ready.set()
+
+    def _stage(self, name: str, handle: Any, *, in_flight: int, alone: bool = False) -> Stage:
+        stage = Stage(
+            name,
+            handle,
+            self.lot,
+            attempts=self.config.attempts,
+            max_in_flight=in_flight,
+            on_fatal=self.on_fatal,
+            alone=alone,
+        )
+        self.stages.append(stage)
+        return stage
+
+    # -- admit
+
+    def _admit(self) -> faust.App:
+        topics = self.config.topics
+
+        async def publish(work: Work) -> None:
+            await self._publish(_admitted(work))
+
+        stage = self._stage("admit", publish, in_flight=ADMIT_IN_FLIGHT, alone=True)
+
+        async def on_event(event: Any) -> None:
+            work = work_of(event)
+            stamped = _stamp(work, event.message.timestamp)
+            try:
+                lane = _admitted(stamped).owner
+            except Refused:
+                lane = f"{work.partition}/{work.offset}"  # refused in its own lane, where it is parked
+            await stage.submit(lane, stamped, event.ack)
+
+        async def on_assigned(partitions: set[tuple[str, int]]) -> None:
+            await self.lot.refresh()
+            stage.assigned(partitions)
+            self._assigned("admit")
+
+        return build_app(self.config, "admit", topics.inbox, on_event, on_assigned)
+
+    async def _publish(self, turn: ConversationTurn) -> None:
+        topics = self.config.topics
+        headers = envelope.headers_for(turn, id=turn.turn_id, source="emberlog/admit", subject=turn.owner, time=turn.occurred_at)
+        try:
+            await self.producer.send_and_wait(
+                topics.conversation,
+                codec.encode(turn),
+                key=turn.owner.encode(),
+                partition=partition_of(turn.owner, topics.partitions),
+                headers=headers,
+            )
+        except kafka.OUTAGE_ERRORS as error:
+            raise Away(f"the broker is away ({type(error).__name__})") from None
+
+    # -- extract
+
+    def _extract(self) -> faust.App:
+        messages = RecentMessages()
+        extract = Extract(self.config, self.producer, messages)
+        stage = self._stage("extract", extract, in_flight=self.config.max_in_flight)
+
+        async def on_event(event: Any) -> None:
+            work = work_of(event)
+            await stage.submit((work.key or b"").decode(errors="replace"), work, event.ack)
+
+        async def on_assigned(partitions: set[tuple[str, int]]) -> None:
+            await self.lot.refresh()
+            await seed(self.config, messages, {p for _, p in partitions})
+            stage.assigned(partitions)
+            self._assigned("extract")
+
+        return build_app(self.config, "extract", self.config.topics.conversation, on_event, on_assigned)
+
+    # -- decide
+
+    def _decide(self) -> faust.App:
+        parts = DeciderParts(self.config.bootstrap, self.config.topics, self.config.state_dsn, self.lot, self.on_fatal)
+
+        def runner_of(place: Place) -> PartitionRunner | None:
+            return self.runners.get(place.partition)
+
+        def on_retry(place: Place) -> None:
+            runner = runner_of(place)
+            if runner is not None and place.owner is not None:
+                runner.retry(place.owner)
+
+        def on_left(place: Place) -> None:
+            runner = runner_of(place)
+            if runner is not None:
+                runner.left(place)
+
+        self.lot.on_retry("decide", on_retry)
+        self.lot.on_left("decide", on_left)
+
+        async def on_event(event: Any) -> None:
+            work = work_of(event)
+            runner = self.runners.get(work.partition)
+            if runner is not None:  # else it was taken away; its next owner gets the event
+                await runner.take(RawCommand(work.offset, work.key, work.value, work.headers), event.ack)
+
+        async def on_assigned(partitions: set[tuple[str, int]]) -> None:
+            # the stream may still hold events of the assignment before: every runner begins anew and skips what is confirmed
+            old, self.runners = self.runners, {p: PartitionRunner(parts, p) for _, p in partitions}
+            for runner in old.values():
+                await runner.stop()
+            await asyncio.gather(*(runner.start() for runner in self.runners.values()))
+            for place in self.lot.retries_wanted("decide"):
+                on_retry(place)
+            self._assigned("decide")
+
+        return build_app(self.config, "decide", self.config.topics.commands, on_event, on_assigned)
+
+    # -- embed
+
+    def _embed(self) -> faust.App:
+        embed = Embed(self.config, self.producer, BatchingEmbedder(self.config.embedder))
+        stage = self._stage("embed", embed, in_flight=EMBED_IN_FLIGHT)
+
+        async def on_event(event: Any) -> None:
+            work = work_of(event)
+            if work.headers.get("ce_type") in _EMBEDDED:
+                await stage.submit((work.key or b"").decode(errors="replace"), work, event.ack)
+            else:
+                stage.finish(work, event.ack)
+
+        async def on_assigned(partitions: set[tuple[str, int]]) -> None:
+            await self.lot.refresh()
+            stage.assigned(partitions)
+            self._assigned("embed")
+
+        return build_app(self.config, "embed", self.config.topics.events, on_event, on_assigned)
+
+
+_TIME_HEADER = "emberlog-inbox-time"
+
+
+def _stamp(work: Work, timestamp: float) -> Work:
+    """``work`` with its record's time as a header: parked and tried again later, it keeps it."""
+    if _TIME_HEADER in work.headers:
+        return work
+    headers = {**work.headers, _TIME_HEADER: repr(timestamp).encode()}
+    return Work(work.topic, work.partition, work.offset, work.key, work.value, headers)
+
+
+def _admitted(work: Work) -> ConversationTurn:
+    now = datetime.now(UTC)
+    try:
+        timestamp = datetime.fromtimestamp(float(work.headers[_TIME_HEADER]), UTC)
+    except (KeyError, ValueError, OverflowError, OSError):
+        raise Refused("the record's own time cannot be read") from None
+    return admit(work.value, InboxPosition(work.topic, work.partition, work.offset, timestamp), now)

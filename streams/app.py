@@ -1,0 +1,63 @@
+"""Faust applications: one per agent, so that a slow agent's full buffers hold no other agent back.
+
+Faust brings the consumer group, rebalancing and commits; order and acknowledgement are ours. Streams run with ``noack``: an event
+is acknowledged only through ``OrderedAcks``. No tables, no leader topic, no web server, no exactly-once mode (it is broken: it
+commits what was not done).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import faust
+
+from streams.config import WorkerConfig
+
+COMMIT_INTERVAL_S = 1.0
+HEARTBEATS_PER_SESSION = 4
+
+OnEvent = Callable[[Any], Awaitable[None]]
+OnAssigned = Callable[[set[tuple[str, int]]], Awaitable[None]]
+
+
+def build_app(config: WorkerConfig, agent: str, topic: str, on_event: OnEvent, on_assigned: OnAssigned) -> faust.App:
+    """The Faust application of one agent: ``on_event`` for each event of ``topic``, in offset order per partition.
+
+    ``on_assigned`` gets the whole new assignment, as (topic, partition), after each rebalance; ``on_event`` must not raise.
+    """
+    group = config.group(agent)
+    directory = config.data_dir / "faust" / group
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    app = faust.App(
+        group,
+        broker=f"kafka://{config.bootstrap}",
+        datadir=str(directory),
+        store="memory://",
+        autodiscover=False,
+        web_enabled=False,
+        topic_disable_leader=True,
+        topic_allow_declare=False,
+        topic_partitions=config.topics.partitions,
+        broker_session_timeout=config.session_timeout_s,
+        broker_heartbeat_interval=config.session_timeout_s / HEARTBEATS_PER_SESSION,
+        broker_commit_interval=COMMIT_INTERVAL_S,
+        broker_max_poll_interval=600.0,
+        consumer_auto_offset_reset="earliest",
+        stream_wait_empty=False,
+        stream_ack_cancelled_tasks=False,
+        producer_acks=-1,
+    )
+    source = app.topic(topic, key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw")
+
+
+    async def consume(stream: Any) -> None:
+        async for event in stream.noack().events():
+            await on_event(event)
+
+    async def assigned(_app: Any, partitions: Any, **_: Any) -> None:
+        await on_assigned({(tp.topic, tp.partition) for tp in partitions if tp.topic == topic})
+
+    app.agent(source, name=f"{group}-agent")(consume)
+    app.on_partitions_assigned.connect(assigned)
+    return app

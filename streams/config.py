@@ -1,0 +1,49 @@
+"""What a worker needs to know; ``ops`` fills it from the settings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from schemas.topics import Topics
+from schemas.types import ThermalPolicy
+from streams.extraction.ports import Embedder, Extractor
+from streams.recent import RecentFacts
+
+AGENTS = ("admit", "extract", "decide", "embed")
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerConfig:
+    """Addresses, policy and parts of one worker process.
+
+    ``state_dsn`` is the database of the decider's materialised state; ``local_key`` (32 bytes) keys the fingerprints;
+    ``recent`` must be the object that ``extractor`` asks for nearest memories, where there is one.
+    """
+
+    bootstrap: str
+    topics: Topics
+    state_dsn: str
+    data_dir: Path
+    local_key: bytes = field(repr=False)
+    extractor: Extractor
+    embedder: Embedder
+    recent: RecentFacts | None = None
+    policy: ThermalPolicy = ThermalPolicy()  # noqa: RUF009 - frozen
+    agents: frozenset[str] = frozenset(AGENTS)
+    group_prefix: str = "emberlog"
+    max_in_flight: int = 32
+    call_timeout_s: float = 60.0
+    attempts: int = 4
+    session_timeout_s: float = 10.0
+
+    def __post_init__(self) -> None:
+        unknown = self.agents - set(AGENTS)
+        if unknown or not self.agents:
+            raise ValueError(f"agents are {', '.join(AGENTS)}")
+        if len(self.local_key) < 32:
+            raise ValueError("the local key has at least 32 bytes")
+
+    def group(self, agent: str) -> str:
+        """Consumer group of one agent: each has its own, so that workers may run any subset."""
+        return f"{self.topics.prefix}{self.group_prefix}-{agent}"

@@ -1,0 +1,67 @@
+"""Our own Kafka clients beside Faust's: settings in one place."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.errors import KafkaError
+
+MAX_BATCH_BYTES = 1_000_000
+MAX_REQUEST_BYTES = 1_040_000
+REQUEST_TIMEOUT_MS = 15_000
+FETCH_WAIT_MS = 200
+METADATA_MAX_AGE_MS = 30_000
+
+OUTAGE_ERRORS: tuple[type[BaseException], ...] = (KafkaError, ConnectionError, TimeoutError)
+
+
+def producer(bootstrap: str, client: str) -> AIOKafkaProducer:
+    """An idempotent producer with acks=all. ``client`` names the component in the broker's logs."""
+    return AIOKafkaProducer(
+        bootstrap_servers=bootstrap,
+        client_id=f"emberlog-{client}",
+        acks="all",
+        enable_idempotence=True,
+        max_batch_size=MAX_BATCH_BYTES,
+        max_request_size=MAX_REQUEST_BYTES,
+        request_timeout_ms=REQUEST_TIMEOUT_MS,
+        metadata_max_age_ms=METADATA_MAX_AGE_MS,
+        linger_ms=0,
+    )
+
+
+def reader(bootstrap: str, client: str) -> AIOKafkaConsumer:
+    """A consumer without a group: partitions by ``assign``, positions by ``seek``, nothing committed."""
+    return AIOKafkaConsumer(
+        bootstrap_servers=bootstrap,
+        client_id=f"emberlog-{client}",
+        group_id=None,
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",
+        fetch_max_wait_ms=FETCH_WAIT_MS,
+        fetch_max_bytes=8_388_608,
+        max_partition_fetch_bytes=2_097_152,
+        request_timeout_ms=REQUEST_TIMEOUT_MS,
+        metadata_max_age_ms=METADATA_MAX_AGE_MS,
+    )
+
+
+async def end_offset(consumer: AIOKafkaConsumer, tp: TopicPartition) -> int:
+    """High watermark of ``tp``: the offset behind its last record."""
+    ends: dict[TopicPartition, int] = await consumer.end_offsets([tp])
+    return ends[tp]
+
+
+async def until_done(work: Callable[[], Awaitable[None]], on_outage: Callable[[BaseException], None]) -> None:
+    """Run ``work`` until it succeeds, with pauses growing from 0.2 s to 5 s; an outage pauses, it never fails."""
+    pause = 0.2
+    while True:
+        try:
+            await work()
+            return
+        except OUTAGE_ERRORS as error:
+            on_outage(error)
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, 5.0)

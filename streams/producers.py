@@ -1,0 +1,96 @@
+"""Producers for those outside the line: turns into the inbox, requests into the command topic."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Self
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+
+from schemas import codec, envelope
+from schemas.topics import Topics, partition_of
+from schemas.types import Forget, InboxTurn, ParkedResolved, ParkedRetryRequested
+from streams import kafka
+
+SOURCE = "emberlog/producer"
+
+
+class _Producer:
+    def __init__(self, bootstrap: str, topics: Topics) -> None:
+        self._bootstrap, self._topics = bootstrap, topics
+        self._producer: AIOKafkaProducer = kafka.producer(bootstrap, "producer")
+
+    async def __aenter__(self) -> Self:
+        await self._producer.start()
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        await self._producer.stop()
+
+
+class InboxProducer(_Producer):
+    """Publishes turns to the inbox, in Avro. Use as an async context manager."""
+
+    async def publish(self, turn: InboxTurn) -> tuple[int, int]:
+        """Publish one turn; its partition and offset in the inbox. Turns of one owner keep their order."""
+        now = datetime.now(UTC)
+        headers = envelope.headers_for(turn, id=turn.id or uuid.uuid4().hex, source=SOURCE, subject=None, time=now)
+        sent = await self._producer.send_and_wait(
+            self._topics.inbox, codec.encode(turn), key=turn.owner.encode(), headers=headers
+        )
+        return sent.partition, sent.offset
+
+
+class CommandProducer(_Producer):
+    """Publishes requests to change memory. Use as an async context manager."""
+
+    async def forget(self, owner: str, memory_ids: Iterable[str]) -> tuple[Forget, int]:
+        """Ask to forget memories of an owner (reference); the command, and its offset in the owner's partition.
+
+        The end offset of the owner's conversation partition is read first: turns from then on may teach a fact anew.
+        """
+        partition = partition_of(owner, self._topics.partitions)
+        command = Forget(
+            command_id=str(uuid.uuid4()),
+            owner=owner,
+            memory_ids=tuple(memory_ids),
+            conversation_end_offset=await self._conversation_end(partition),
+            requested_at=datetime.now(UTC),
+        )
+        headers = envelope.headers_for(command, id=command.command_id, source=SOURCE, subject=owner, time=command.requested_at)
+        sent = await self._producer.send_and_wait(
+            self._topics.commands, codec.encode(command), key=owner.encode(), partition=partition, headers=headers
+        )
+        return command, int(sent.offset)
+
+    async def retry_parked(self, parked: Iterable[tuple[str, str | None]]) -> None:
+        """Ask for parked work (parked id, owner reference or None) to be tried again."""
+        for parked_id, owner in parked:
+            await self._to_lot(ParkedRetryRequested(parked_id, owner, datetime.now(UTC)))
+
+    async def drop_parked(self, parked: Iterable[tuple[str, str | None]]) -> None:
+        """Give parked work up for good."""
+        for parked_id, owner in parked:
+            await self._to_lot(ParkedResolved(parked_id, owner, "dropped", datetime.now(UTC)))
+
+    async def _to_lot(self, record: ParkedRetryRequested | ParkedResolved) -> None:
+        headers = envelope.headers_for(record, id=uuid.uuid4().hex, source=SOURCE, subject=record.owner, time=datetime.now(UTC))
+        key = record.owner or record.parked_id
+        await self._producer.send_and_wait(
+            self._topics.parked,
+            codec.encode(record),
+            key=key.encode(),
+            partition=partition_of(key, self._topics.partitions),
+            headers=headers,
+        )
+
+    async def _conversation_end(self, partition: int) -> int:
+        consumer: AIOKafkaConsumer = kafka.reader(self._bootstrap, "producer")
+        await consumer.start()
+        try:
+            return await kafka.end_offset(consumer, TopicPartition(self._topics.conversation, partition))
+        finally:
+            await consumer.stop()
