@@ -98,7 +98,7 @@ def unusable(text: str) -> str | None:
 def _entries(raw: str | None) -> list[Any]:
     if raw is None or not raw.strip():
         raise MalformedAnswer("the answer is empty")
-    document = _parse(_utils.remove_code_blocks(raw))
+    document = _parse(raw)
     if not isinstance(document, dict):
         raise MalformedAnswer(f"the answer is a JSON {_kind(document)} and not an object")
     if "memory" not in document:
@@ -109,8 +109,10 @@ def _entries(raw: str | None) -> list[Any]:
     return memory
 
 
-def _parse(text: str) -> Any:
-    for candidate in (text, _utils.extract_json(text)):
+def _parse(raw: str) -> Any:
+    text = _utils.remove_code_blocks(raw)
+    # As it came first: cleaning would cut "<think>" out of a fact that quotes it.
+    for candidate in (raw, text, _utils.extract_json(text)):
         try:
             return json.loads(candidate, strict=False)
         except (ValueError, RecursionError):

@@ -87,7 +87,7 @@ def third_person(core: str, speaker: str | None) -> tuple[str, float] | None:
     liked = _LIKED.match(core)
     if liked:
         to_whom = f"A {speaker}" if speaker else "Al usuario"
-        text: str | None = f"{to_whom} {liked[1] or ''}le {liked[2].lower()}{core[liked.end() :]}"
+        text: str | None = f"{to_whom} {(liked[1] or '').lower()}le {liked[2].lower()}{core[liked.end() :]}"
     else:
         text = _conjugated(core, subject)
     if text is None and (_STATES.match(core) or re.search(r"\b(?:yo|mi|mis|nosotros|nuestr[oa]s?)\b", core, re.IGNORECASE)):
