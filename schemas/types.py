@@ -157,12 +157,13 @@ class MemoryAdded:
 
 @dataclass(frozen=True, slots=True)
 class MemoryReheated:
-    """Event: a known memory was mentioned again."""
+    """Event: a known memory was mentioned again; it has ``temperature`` degrees at ``warmed_at``."""
 
     meta: EventMeta
     memory_id: str
     temperature_before: float
     temperature: float
+    warmed_at: datetime
     access_count: int
     policy: ThermalPolicy
     source: SourceRef

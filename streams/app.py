@@ -11,8 +11,13 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import faust
+import structlog
 
+from streams import kafka
 from streams.config import WorkerConfig
+from streams.order import InOrder
+
+log = structlog.get_logger(__name__)
 
 COMMIT_INTERVAL_S = 1.0
 HEARTBEATS_PER_SESSION = 4
@@ -21,10 +26,18 @@ OnEvent = Callable[[Any], Awaitable[None]]
 OnAssigned = Callable[[set[tuple[str, int]]], Awaitable[None]]
 
 
-def build_app(config: WorkerConfig, agent: str, topic: str, on_event: OnEvent, on_assigned: OnAssigned) -> faust.App:
+def build_app(
+    config: WorkerConfig,
+    agent: str,
+    topic: str,
+    on_event: OnEvent,
+    on_assigned: OnAssigned,
+    on_fatal: Callable[[BaseException], None],
+) -> faust.App:
     """The Faust application of one agent: ``on_event`` for each event of ``topic``, in offset order per partition.
 
-    ``on_assigned`` gets the whole new assignment, as (topic, partition), after each rebalance; ``on_event`` must not raise.
+    ``on_assigned`` gets the whole new assignment, as (topic, partition), after each rebalance. What either raises ends the worker
+    through ``on_fatal``: Faust itself would acknowledge the event and go on.
     """
     group = config.group(agent)
     directory = config.data_dir / "faust" / group
@@ -50,13 +63,33 @@ def build_app(config: WorkerConfig, agent: str, topic: str, on_event: OnEvent, o
     )
     source = app.topic(topic, key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw")
 
+    order = InOrder(config.bootstrap, group, topic)
+
+    def waiting(error: BaseException) -> None:
+        log.warning("an agent waits for the broker", agent=agent, error=type(error).__name__)
+
+    async def take(partition: int, offset: int) -> bool:
+        return await kafka.until_done(lambda: order.take(partition, offset), waiting)
+
+    async def prepare(mine: set[tuple[str, int]]) -> None:
+        await order.reset({partition for _, partition in mine})
+        await on_assigned(mine)
 
     async def consume(stream: Any) -> None:
         async for event in stream.noack().events():
-            await on_event(event)
+            try:
+                if await take(event.message.partition, event.message.offset):
+                    await on_event(event)
+            except Exception as error:
+                on_fatal(error)
 
     async def assigned(_app: Any, partitions: Any, **_: Any) -> None:
-        await on_assigned({(tp.topic, tp.partition) for tp in partitions if tp.topic == topic})
+        mine = {(tp.topic, tp.partition) for tp in partitions if tp.topic == topic}
+        try:
+            # the broker may be away, or still be making the topic of committed offsets
+            await kafka.until_done(lambda: prepare(mine), waiting)
+        except Exception as error:
+            on_fatal(error)
 
     app.agent(source, name=f"{group}-agent")(consume)
     app.on_partitions_assigned.connect(assigned)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError
+
+T = TypeVar("T")
 
 MAX_BATCH_BYTES = 1_000_000
 MAX_REQUEST_BYTES = 1_040_000
@@ -54,13 +57,12 @@ async def end_offset(consumer: AIOKafkaConsumer, tp: TopicPartition) -> int:
     return ends[tp]
 
 
-async def until_done(work: Callable[[], Awaitable[None]], on_outage: Callable[[BaseException], None]) -> None:
+async def until_done(work: Callable[[], Awaitable[T]], on_outage: Callable[[BaseException], None]) -> T:
     """Run ``work`` until it succeeds, with pauses growing from 0.2 s to 5 s; an outage pauses, it never fails."""
     pause = 0.2
     while True:
         try:
-            await work()
-            return
+            return await work()
         except OUTAGE_ERRORS as error:
             on_outage(error)
             await asyncio.sleep(pause)

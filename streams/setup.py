@@ -37,9 +37,7 @@ async def create_topics(bootstrap: str, topics: Topics) -> list[str]:
         if not missing:
             return []
         replicas = min(MAX_REPLICAS, len((await admin.describe_cluster())["brokers"]))
-        response = await admin.create_topics(
-            [NewTopic(s.name, s.partitions, replicas, topic_configs=s.config) for s in missing]
-        )
+        response = await admin.create_topics([NewTopic(s.name, s.partitions, replicas, topic_configs=s.config) for s in missing])
         for error in response.topic_errors:
             kind = for_code(error[1])
             if error[1] and kind is not TopicAlreadyExistsError:

@@ -18,6 +18,7 @@ from schemas.types import ConversationTurn, FactsExtracted, Record
 from streams import kafka
 from streams.config import WorkerConfig
 from streams.extraction.ports import Message
+from streams.order import committed_offsets
 from streams.recent import RecentMessages
 
 log = structlog.get_logger(__name__)
@@ -43,26 +44,14 @@ async def seed(config: WorkerConfig, messages: RecentMessages, partitions: set[i
             said = (Message(m.message_id, m.role, m.name, m.content, m.image_caption) for m in record.messages)
             messages.add(record.owner, record.session_id, said)
 
-    decided = await _committed(config, config.group("decide"), topics.commands)
-    extracted = await _committed(config, config.group("extract"), topics.conversation)
+    decided = await committed_offsets(config.bootstrap, config.group("decide"), topics.commands)
+    extracted = await committed_offsets(config.bootstrap, config.group("extract"), topics.conversation)
     for partition in sorted(partitions):
         lag = await recent.projected.lag(partition) if recent is not None else 0
         first = decided.get(partition, 0) - COMMANDS_BACK - lag
         await _read(config, TopicPartition(topics.commands, partition), max(first, 0), None, command)
         until = extracted.get(partition, 0)
         await _read(config, TopicPartition(topics.conversation, partition), max(until - TURNS_BACK, 0), until, turn)
-
-
-async def _committed(config: WorkerConfig, group: str, topic: str) -> dict[int, int]:
-    from aiokafka.admin import AIOKafkaAdminClient
-
-    admin = AIOKafkaAdminClient(bootstrap_servers=config.bootstrap, client_id="emberlog-seed")
-    await admin.start()
-    try:
-        offsets = await admin.list_consumer_group_offsets(group)
-    finally:
-        await admin.close()
-    return {tp.partition: meta.offset for tp, meta in offsets.items() if tp.topic == topic and meta.offset >= 0}
 
 
 async def _read(

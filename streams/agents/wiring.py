@@ -107,7 +107,7 @@ class Agents:
             stage.assigned(partitions)
             self._assigned("admit")
 
-        return build_app(self.config, "admit", topics.inbox, on_event, on_assigned)
+        return build_app(self.config, "admit", topics.inbox, on_event, on_assigned, self.on_fatal)
 
     async def _publish(self, turn: ConversationTurn) -> None:
         topics = self.config.topics
@@ -140,7 +140,7 @@ class Agents:
             stage.assigned(partitions)
             self._assigned("extract")
 
-        return build_app(self.config, "extract", self.config.topics.conversation, on_event, on_assigned)
+        return build_app(self.config, "extract", self.config.topics.conversation, on_event, on_assigned, self.on_fatal)
 
     # -- decide
 
@@ -179,7 +179,7 @@ class Agents:
                 on_retry(place)
             self._assigned("decide")
 
-        return build_app(self.config, "decide", self.config.topics.commands, on_event, on_assigned)
+        return build_app(self.config, "decide", self.config.topics.commands, on_event, on_assigned, self.on_fatal)
 
     # -- embed
 
@@ -199,7 +199,7 @@ class Agents:
             stage.assigned(partitions)
             self._assigned("embed")
 
-        return build_app(self.config, "embed", self.config.topics.events, on_event, on_assigned)
+        return build_app(self.config, "embed", self.config.topics.events, on_event, on_assigned, self.on_fatal)
 
 
 _TIME_HEADER = "emberlog-inbox-time"

@@ -130,6 +130,8 @@ def _reheat(draft: _Draft, command: FactsExtracted, fact: Fact, memory_id: str) 
         memory_id=memory_id,
         temperature_before=before,
         temperature=mentioned(before, command.policy),
+        # a mention from imported history does not turn the clock of a memory back
+        warmed_at=max(memory.warmed_at, draft.occurred_at),
         access_count=memory.access_count + 1,
         policy=command.policy,
         source=_source(command, fact.evidence),

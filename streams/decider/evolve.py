@@ -66,8 +66,7 @@ def _reheated(state: OwnerState, event: MemoryReheated) -> OwnerState:
     memory = replace(
         known,
         temperature=event.temperature,
-        # a mention from imported history does not turn the clock of a memory back
-        warmed_at=max(known.warmed_at, event.meta.occurred_at),
+        warmed_at=event.warmed_at,
         access_count=event.access_count,
         policy=event.policy,
         message_ids=known.message_ids + tuple(m for m in event.source.message_ids if m not in seen),

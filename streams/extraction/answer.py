@@ -100,12 +100,12 @@ def _entries(raw: str | None) -> list[Any]:
         raise MalformedAnswer("the answer is empty")
     document = _parse(raw)
     if not isinstance(document, dict):
-        raise MalformedAnswer(f"the answer is a JSON {_kind(document)} and not an object")
+        raise MalformedAnswer(f"the answer is JSON of type {_kind(document)} and not an object")
     if "memory" not in document:
         raise MalformedAnswer('the answer\'s object has no "memory"')
     memory = document["memory"]
     if not isinstance(memory, list):
-        raise MalformedAnswer(f'the answer\'s "memory" is a {_kind(memory)} and not a list')
+        raise MalformedAnswer(f'the answer\'s "memory" is of type {_kind(memory)} and not a list')
     return memory
 
 
@@ -183,7 +183,7 @@ def known_evidence(evidence: Sequence[str], known: Sequence[str], otherwise: tup
 def _shape_of(entry: Any) -> str:
     if isinstance(entry, dict):
         return "an item has no text" if "text" not in entry else "an item's text is not a string"
-    return f"an item is a {_kind(entry)} and not an object"
+    return f"an item is of type {_kind(entry)} and not an object"
 
 
 def _kind(value: Any) -> str:

@@ -73,6 +73,7 @@ _IRREGULAR = {
     "am": "is", "have": "has", "do": "does", "go": "goes", "don't": "doesn't", "haven't": "hasn't", "was": "was",
     "ain't": "isn't",
 }  # fmt: skip
+_AFTER_THEY = {"am": "are", "was": "were", "wasn't": "weren't"}
 _PAST = words(
     "went was got made took came saw knew thought found gave told felt became left put brought began kept held wrote stood "
     "heard let meant set met ran paid sat spoke lay led read grew lost fell sent built understood drew broke spent cut rose "
@@ -195,14 +196,12 @@ def _conjugated(contraction: str, rest: str, *, plural: bool) -> tuple[str, int]
         if word.lower() in _ADVERBS:
             said += f" {word}"
             continue
-        return f"{said} {word if plural and word.lower() != 'am' else _third(word, plural)}", used
+        return f"{said} {_AFTER_THEY.get(word.lower(), word) if plural else _third(word)}", used
     return said, used
 
 
-def _third(verb: str, plural: bool) -> str:
+def _third(verb: str) -> str:
     word = verb.lower()
-    if plural:
-        return "are"
     if word in _SAME_FORM or word in _PAST:
         return word
     if word in _IRREGULAR:

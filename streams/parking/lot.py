@@ -180,14 +180,10 @@ class ParkingLot:
         headers = envelope.headers_for(record, id=record.parked_id, source=SOURCE, subject=owner, time=datetime.now(UTC))
         value = codec.encode(record)
         key = (owner or record.parked_id).encode()
-        sent = None
-
-        async def send() -> None:
-            nonlocal sent
-            sent = await self._producer.send_and_wait(topic, value, key=key, partition=partition, headers=headers)
-
-        await kafka.until_done(send, lambda e: log.warning("parking waits for the broker", error=type(e).__name__))
-        assert sent is not None
+        sent = await kafka.until_done(
+            lambda: self._producer.send_and_wait(topic, value, key=key, partition=partition, headers=headers),
+            lambda e: log.warning("parking waits for the broker", error=type(e).__name__),
+        )
         tp, offset = TopicPartition(topic, partition), sent.offset
         async with self._moved:
             await self._moved.wait_for(lambda: self._positions[tp] > offset)

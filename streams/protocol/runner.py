@@ -67,6 +67,7 @@ class PartitionRunner:
         self._running = asyncio.Event()
         self._supervisor: asyncio.Task[None] | None = None
         self._session: _Session | None = None
+        self._stopped = False
 
     async def start(self) -> None:
         """Begin; returns once the partition is folded up to its high watermark."""
@@ -80,11 +81,13 @@ class PartitionRunner:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._supervisor
         self._acks.close()
+        self._stopped = True
+        self._room.release()  # whoever waits for room finds the runner stopped, and lets the next one know
 
     async def take(self, raw: RawCommand, ack: Callable[[], object]) -> None:
         """Take the next command; waits while too many are under way. ``ack`` is called once it may be committed."""
         await self._room.acquire()
-        if not self._acks.add(raw.offset, ack):
+        if self._stopped or not self._acks.add(raw.offset, ack):
             self._room.release()
             return
         self._raw[raw.offset] = raw
