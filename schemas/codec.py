@@ -14,12 +14,14 @@ import types
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
+from datetime import datetime
 from functools import cache
 from importlib.resources import files
 from typing import Any, TypeVar
 
 import fastavro
 from fastavro.schema import fingerprint, to_parsing_canonical_form
+from fastavro.validation import ValidationError, validate
 
 from schemas import types as record_types
 from schemas.errors import BrokenRecord, UnknownSchema
@@ -78,6 +80,8 @@ def _lower(value: Any) -> Any:
         return {name: _lower(getattr(value, name)) for name in slots}
     if isinstance(value, tuple):
         return [_lower(v) for v in value]
+    if isinstance(value, datetime) and value.tzinfo is None:
+        raise ValueError("a time without a zone")  # the writer would take it for local time
     return value
 
 
@@ -119,8 +123,11 @@ def encode(record: Record) -> bytes:
     out = io.BytesIO()
     out.write(coder.prefix)
     try:
-        fastavro.schemaless_writer(out, coder.schema, _lower(record))
-    except (ValueError, TypeError, AttributeError, OverflowError, KeyError) as error:
+        lowered = _lower(record)
+        # the writer alone would cut a fraction off, and write more than 32 bits into an int
+        validate(lowered, coder.schema, raise_errors=True)
+        fastavro.schemaless_writer(out, coder.schema, lowered)
+    except (ValueError, TypeError, AttributeError, OverflowError, KeyError, ValidationError) as error:
         raise BrokenRecord(f"a value does not fit the schema of {type(record).__name__}") from error
     return out.getvalue()
 

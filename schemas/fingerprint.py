@@ -22,4 +22,4 @@ def owner_key(local_key: bytes, owner: str) -> bytes:
 
 def fingerprint(key: bytes, text: str) -> str:
     """HMAC-SHA-256 (64 hex digits) of the normalised text under the owner's ``key``."""
-    return hmac.new(key, normalise(text).encode(), hashlib.sha256).hexdigest()
+    return hmac.new(key, normalise(text).encode(errors="surrogatepass"), hashlib.sha256).hexdigest()

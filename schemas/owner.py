@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from dataclasses import dataclass
 
 from schemas.errors import BadOwner
@@ -37,8 +38,11 @@ class Owner:
             raise BadOwner(f"an owner's kind is one of {', '.join(KINDS)}")
         if not tenant or "/" in tenant:
             raise BadOwner("an owner's tenant is a word without a slash")
-        if not id or "\0" in id or "\0" in tenant:
-            raise BadOwner("an owner's id is empty or holds a NUL byte")
+        if not id:
+            raise BadOwner("an owner's id is empty")
+        if any(unicodedata.category(c) in ("Cc", "Cs") for c in tenant + id):
+            # control characters, NUL among them, could forge another owner's reference; half surrogates are no text
+            raise BadOwner("an owner's id or tenant holds a control character (NUL, a line break…) or half of a surrogate pair")
         if len(id) > MAX_ID_CHARS or len(tenant) > MAX_ID_CHARS:
             raise BadOwner(f"an owner's id and tenant have at most {MAX_ID_CHARS} characters")
         return cls(tenant, kind, id)

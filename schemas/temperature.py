@@ -18,12 +18,13 @@ def temperature_at(t0: float, warmed_at: datetime, now: datetime, policy: Therma
     """Temperature at ``now`` of a memory that had ``t0`` degrees at ``warmed_at``.
 
     A sacred (pinned) memory does not cool. A ``now`` before ``warmed_at`` (imported history, clock skew) counts as
-    no time passed.
+    no time passed. A half-life that is not positive means no cooling.
     """
     elapsed = (now - warmed_at).total_seconds() / DAY_SECONDS
-    if sacred or elapsed <= 0 or t0 <= policy.floor:
+    if sacred or elapsed <= 0 or t0 <= policy.floor or policy.half_life_days <= 0:
         return t0
-    remaining: float = 2.0 ** (-elapsed / policy.half_life_days)
+    # beyond a thousand halvings nothing is left, and the power would overflow
+    remaining: float = 2.0 ** -min(elapsed / policy.half_life_days, 1_000.0)
     return round(policy.floor + (t0 - policy.floor) * remaining, DECIMALS)
 
 
