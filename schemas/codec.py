@@ -127,8 +127,9 @@ def encode(record: Record) -> bytes:
         # the writer alone would cut a fraction off, and write more than 32 bits into an int
         validate(lowered, coder.schema, raise_errors=True)
         fastavro.schemaless_writer(out, coder.schema, lowered)
-    except (ValueError, TypeError, AttributeError, OverflowError, KeyError, ValidationError) as error:
-        raise BrokenRecord(f"a value does not fit the schema of {type(record).__name__}") from error
+    except (ValueError, TypeError, AttributeError, OverflowError, KeyError, ValidationError):
+        # not chained: the cause's text quotes the value
+        raise BrokenRecord(f"a value does not fit the schema of {type(record).__name__}") from None
     return out.getvalue()
 
 
@@ -146,9 +147,9 @@ def decode(data: bytes) -> Record:
     body.seek(HEADER_BYTES)
     try:
         record = coder.lift(fastavro.schemaless_reader(body, coder.schema, None))
-    except Exception as error:
-        # fastavro raises whatever the broken bytes lead to: EOFError, IndexError, UnicodeDecodeError, struct.error…
-        raise BrokenRecord(f"broken body of a {coder.record_type.__name__}") from error
+    except Exception:
+        # fastavro raises whatever the broken bytes lead to (EOFError, IndexError, struct.error…), and its text quotes them
+        raise BrokenRecord(f"broken body of a {coder.record_type.__name__}") from None
     if body.read(1):
         raise BrokenRecord(f"bytes left over behind a {coder.record_type.__name__}")
     return typing.cast(Record, record)

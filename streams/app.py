@@ -72,8 +72,10 @@ def build_app(
         return await kafka.until_done(lambda: order.take(partition, offset), waiting)
 
     async def prepare(mine: set[tuple[str, int]]) -> None:
-        await order.reset({partition for _, partition in mine})
+        order.hold()
         await on_assigned(mine)
+        # last: from here on events are taken, and whoever takes them must be ready
+        await order.reset({partition for _, partition in mine})
 
     async def consume(stream: Any) -> None:
         async for event in stream.noack().events():
@@ -82,6 +84,9 @@ def build_app(
                     await on_event(event)
             except Exception as error:
                 on_fatal(error)
+
+    async def revoked(_app: Any, _revoked: Any, **_: Any) -> None:
+        order.hold()
 
     async def assigned(_app: Any, partitions: Any, **_: Any) -> None:
         mine = {(tp.topic, tp.partition) for tp in partitions if tp.topic == topic}
@@ -92,5 +97,6 @@ def build_app(
             on_fatal(error)
 
     app.agent(source, name=f"{group}-agent")(consume)
+    app.on_partitions_revoked.connect(revoked)
     app.on_partitions_assigned.connect(assigned)
     return app

@@ -30,31 +30,48 @@ async def committed_offsets(bootstrap: str, group: str, topic: str) -> dict[int,
 
 
 class InOrder:
-    """Says which events of a topic are next; ``reset`` at each assignment."""
+    """Says which events of a topic are next: ``hold`` when partitions are revoked, ``reset`` once the new assignment is ready.
+
+    Faust lets the events of a new assignment flow while its handlers still run. In between an event is judged by nothing that
+    is true, and one that is dropped then would never be delivered again: so it waits for the ``reset``.
+    """
 
     def __init__(self, bootstrap: str, group: str, topic: str) -> None:
         self._bootstrap, self._group, self._topic = bootstrap, group, topic
         self._expected: dict[int, int] = {}
+        self._settled = asyncio.Event()
+
+    def hold(self) -> None:
+        """Partitions are being assigned anew: ``take`` waits."""
+        self._settled.clear()
 
     async def reset(self, partitions: set[int]) -> None:
         """A new assignment: begin again at the committed offsets."""
-        self._expected = {}
+        expected = {}
         if partitions:
             committed = await committed_offsets(self._bootstrap, self._group, self._topic)
-            self._expected = {p: committed.get(p, 0) for p in partitions}
+            expected = {p: committed.get(p, 0) for p in partitions}
+        self._expected = expected
+        self._settled.set()
 
     async def take(self, partition: int, offset: int) -> bool:
         """Whether the event at ``offset`` is to be worked on now: not for one that came early, was taken, or is not ours."""
-        expected = self._expected.get(partition)
-        if expected is None or offset < expected:
-            return False
-        if offset > expected and await self._first_from(partition, expected) != offset:
-            log.info("an event came early and is dropped until its turn", topic=self._topic, partition=partition, offset=offset)
-            return False
-        if partition in self._expected:  # it may have been taken away meanwhile
+        while True:
+            await self._settled.wait()
+            expected = self._expected.get(partition)
+            if expected is None or offset < expected:
+                return False
+            if offset > expected:
+                first = await self._first_from(partition, expected)
+                if not self._settled.is_set() or self._expected.get(partition) != expected:
+                    continue  # assigned anew meanwhile
+                if first != offset:
+                    log.info(
+                        "an event came early and is dropped until its turn", topic=self._topic, partition=partition, offset=offset
+                    )
+                    return False
             self._expected[partition] = offset + 1
             return True
-        return False
 
     async def _first_from(self, partition: int, offset: int) -> int:
         """Offset of the first record at or above ``offset``: the log may begin later, or have holes."""

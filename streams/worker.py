@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import traceback
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import structlog
@@ -31,7 +33,7 @@ async def run_worker(config: WorkerConfig, stop: asyncio.Event, on_ready: Callab
     fatal: asyncio.Future[BaseException] = asyncio.get_running_loop().create_future()
 
     def on_fatal(error: BaseException) -> None:
-        log.error("fatal", error=type(error).__name__)
+        log.error("fatal", error=type(error).__name__, at=_where(error))
         if not fatal.done():
             fatal.set_result(error)
 
@@ -58,6 +60,12 @@ async def run_worker(config: WorkerConfig, stop: asyncio.Event, on_ready: Callab
         await producer.stop()
     if fatal.done():
         raise WorkerFailed(f"the worker stopped: {type(fatal.result()).__name__}") from fatal.result()
+
+
+def _where(error: BaseException) -> list[str]:
+    """The frames that led to ``error``, as file and line: an exception's own text may quote content."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return [f"{Path(frame.filename).name}:{frame.lineno} {frame.name}" for frame in frames[-6:]]
 
 
 async def _until_stopped(

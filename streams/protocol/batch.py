@@ -9,6 +9,7 @@ from aiokafka import AIOKafkaProducer
 
 from schemas import codec, envelope, ids
 from schemas.slices import SLICE_FIRST, SLICE_ID, SLICE_SIZE
+from streams import kafka
 from streams.protocol.partition import Append
 
 SOURCE = "emberlog/decide"
@@ -23,7 +24,7 @@ async def append(producer: AIOKafkaProducer, topic: str, partition: int, slices:
     batch = producer.create_batch()
     for slice_ in slices:
         records = _records(slice_)
-        if not _fits(producer, batch, records):
+        if not _fits(batch, records):
             await _send(producer, batch, topic, partition)
             batch = producer.create_batch()
         now = int(time.time() * 1000)
@@ -39,13 +40,13 @@ async def _send(producer: AIOKafkaProducer, batch: object, topic: str, partition
     await future
 
 
-def _fits(producer: AIOKafkaProducer, batch: object, records: list[tuple[bytes, bytes, envelope.Headers]]) -> bool:
+def _fits(batch: object, records: list[tuple[bytes, bytes, envelope.Headers]]) -> bool:
     """Whether all of ``records`` go into ``batch``, by an upper estimate; an empty batch takes any slice."""
     if not batch.record_count():  # type: ignore[attr-defined]
         return True
     per_record = 70  # varints, timestamps and CRC, rounded up
     need = sum(per_record + len(v) + len(k) + sum(len(n) + len(b) + 6 for n, b in h) for v, k, h in records)
-    return bool(batch.size() + need < producer._max_batch_size)  # type: ignore[attr-defined]
+    return bool(batch.size() + need < kafka.MAX_BATCH_BYTES)  # type: ignore[attr-defined]
 
 
 def _records(slice_: Append) -> list[tuple[bytes, bytes, envelope.Headers]]:
