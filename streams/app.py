@@ -24,6 +24,7 @@ HEARTBEATS_PER_SESSION = 4
 
 OnEvent = Callable[[Any], Awaitable[None]]
 OnAssigned = Callable[[set[tuple[str, int]]], Awaitable[None]]
+OnRevoked = Callable[[], Awaitable[None]]
 
 
 def build_app(
@@ -32,12 +33,14 @@ def build_app(
     topic: str,
     on_event: OnEvent,
     on_assigned: OnAssigned,
+    on_revoked: OnRevoked,
     on_fatal: Callable[[BaseException], None],
 ) -> faust.App:
     """The Faust application of one agent: ``on_event`` for each event of ``topic``, in offset order per partition.
 
-    ``on_assigned`` gets the whole new assignment, as (topic, partition), after each rebalance. What either raises ends the worker
-    through ``on_fatal``: Faust itself would acknowledge the event and go on.
+    ``on_assigned`` gets the whole new assignment, as (topic, partition), after each rebalance; ``on_revoked`` is called when it
+    is taken away, before another worker can have it. What one of them raises ends the worker through ``on_fatal``: Faust itself
+    would acknowledge the event and go on.
     """
     group = config.group(agent)
     directory = config.data_dir / "faust" / group
@@ -85,9 +88,6 @@ def build_app(
             except Exception as error:
                 on_fatal(error)
 
-    async def revoked(_app: Any, _revoked: Any, **_: Any) -> None:
-        order.hold()
-
     async def assigned(_app: Any, partitions: Any, **_: Any) -> None:
         mine = {(tp.topic, tp.partition) for tp in partitions if tp.topic == topic}
         try:
@@ -96,7 +96,14 @@ def build_app(
         except Exception as error:
             on_fatal(error)
 
+    async def revoked(_app: Any, _partitions: Any, **_: Any) -> None:
+        order.hold()
+        try:
+            await on_revoked()
+        except Exception as error:
+            on_fatal(error)
+
     app.agent(source, name=f"{group}-agent")(consume)
-    app.on_partitions_revoked.connect(revoked)
     app.on_partitions_assigned.connect(assigned)
+    app.on_partitions_revoked.connect(revoked)
     return app

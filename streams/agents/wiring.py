@@ -23,7 +23,8 @@ from streams.app import build_app
 from streams.config import WorkerConfig
 from streams.parking.lot import ParkingLot, Place
 from streams.protocol.commands import RawCommand
-from streams.protocol.runner import DeciderParts, PartitionRunner
+from streams.protocol.runner import PartitionRunner
+from streams.protocol.session import DeciderParts
 from streams.recent import RecentMessages
 from streams.stage import Away, Refused, Stage, Work
 
@@ -107,7 +108,10 @@ class Agents:
             stage.assigned(partitions)
             self._assigned("admit")
 
-        return build_app(self.config, "admit", topics.inbox, on_event, on_assigned, self.on_fatal)
+        async def on_revoked() -> None:
+            stage.assigned(set())
+
+        return build_app(self.config, "admit", topics.inbox, on_event, on_assigned, on_revoked, self.on_fatal)
 
     async def _publish(self, turn: ConversationTurn) -> None:
         topics = self.config.topics
@@ -140,7 +144,12 @@ class Agents:
             stage.assigned(partitions)
             self._assigned("extract")
 
-        return build_app(self.config, "extract", self.config.topics.conversation, on_event, on_assigned, self.on_fatal)
+        async def on_revoked() -> None:
+            stage.assigned(set())
+
+        return build_app(
+            self.config, "extract", self.config.topics.conversation, on_event, on_assigned, on_revoked, self.on_fatal
+        )
 
     # -- decide
 
@@ -169,17 +178,21 @@ class Agents:
             if runner is not None:  # else it was taken away; its next owner gets the event
                 await runner.take(RawCommand(work.offset, work.key, work.value, work.headers), event.ack)
 
-        async def on_assigned(partitions: set[tuple[str, int]]) -> None:
-            # the stream may still hold events of the assignment before: every runner begins anew and skips what is confirmed
-            old, self.runners = self.runners, {p: PartitionRunner(parts, p) for _, p in partitions}
+        async def on_revoked() -> None:
+            # at once: a runner that went on saving would take the position from the partition's next owner
+            old, self.runners = self.runners, {}
             for runner in old.values():
                 await runner.stop()
+
+        async def on_assigned(partitions: set[tuple[str, int]]) -> None:
+            await on_revoked()
+            self.runners = {p: PartitionRunner(parts, p) for _, p in partitions}
             await asyncio.gather(*(runner.start() for runner in self.runners.values()))
             for place in self.lot.retries_wanted("decide"):
                 on_retry(place)
             self._assigned("decide")
 
-        return build_app(self.config, "decide", self.config.topics.commands, on_event, on_assigned, self.on_fatal)
+        return build_app(self.config, "decide", self.config.topics.commands, on_event, on_assigned, on_revoked, self.on_fatal)
 
     # -- embed
 
@@ -199,7 +212,10 @@ class Agents:
             stage.assigned(partitions)
             self._assigned("embed")
 
-        return build_app(self.config, "embed", self.config.topics.events, on_event, on_assigned, self.on_fatal)
+        async def on_revoked() -> None:
+            stage.assigned(set())
+
+        return build_app(self.config, "embed", self.config.topics.events, on_event, on_assigned, on_revoked, self.on_fatal)
 
 
 _TIME_HEADER = "emberlog-inbox-time"
