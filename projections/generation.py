@@ -1,0 +1,193 @@
+"""Generations of a view: which schema is live, making one, promoting one, dropping one.
+
+Exactly one generation is live. Public names are plain SQL views of it, re-pointed in the transaction that switches generations.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+from psycopg import AsyncConnection
+from psycopg.errors import InvalidTableDefinition, LockNotAvailable
+
+from projections import tables
+from projections.errors import NotInstalled
+from projections.view import View
+
+INSTALL_LOCK = 0x454D4245  # "EMBE": one advisory lock for all who create or publish tables
+LOCK_TIMEOUT_MS = 250
+"""How long a promotion waits for its locks. Shorter than PostgreSQL's deadlock_timeout, so that a promotion always gives way to
+readers and never fails one; it tries again."""
+PROMOTE_ATTEMPTS = 60
+LINK: Any = {
+    "connect_timeout": 10,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,
+}
+"""A database host that vanishes without a word is noticed within half a minute. libpq's names; seconds, the last milliseconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """One generation of a view's tables."""
+
+    view: str
+    number: int
+    schema: str
+    fold_version: int
+
+
+def schema_of(view: str, number: int) -> str:
+    """Schema name of a generation."""
+    return f"{view}_g{number}"
+
+
+async def connect(dsn: str) -> AsyncConnection[Any]:
+    """An autocommit connection of the read side.
+
+    Its commits do not wait for the disk: rows and checkpoint stand in one transaction, so what a crash of the database takes back
+    is read from the log again.
+    """
+    conn: AsyncConnection[Any] = await AsyncConnection.connect(dsn, autocommit=True, **LINK)
+    await conn.execute("SET synchronous_commit = off; SET client_min_messages = warning")
+    return conn
+
+
+async def install(dsn: str, views: Sequence[View]) -> None:
+    """Create what is missing: the list of generations, and a first live generation of each view. Repeating it does no harm."""
+    async with await connect(dsn) as conn, conn.transaction():
+        await conn.execute("SET LOCAL synchronous_commit = on")
+        await conn.execute("SELECT pg_advisory_xact_lock(%s)", (INSTALL_LOCK,))
+        await conn.execute(tables.GENERATIONS)
+        for view in views:
+            if await _live(conn, view.name) is None:
+                generation = await create(conn, view, state="live")
+                await _build(conn, tables.create_indexes(view, generation.schema))
+                await publish(conn, view, generation)
+
+
+async def create(conn: AsyncConnection[Any], view: View, state: str = "building") -> Generation:
+    """A new, empty generation with the next free number, without secondary indexes. Call it inside a transaction."""
+    cursor = await conn.execute(
+        "INSERT INTO public.emberlog_view_generation (view, generation, state, fold_version) "
+        "SELECT %(v)s, coalesce(max(generation), 0) + 1, %(s)s, %(f)s FROM public.emberlog_view_generation WHERE view = %(v)s "
+        "RETURNING generation",
+        {"v": view.name, "s": state, "f": view.version},
+    )
+    row = await cursor.fetchone()
+    assert row is not None
+    number = int(row[0])
+    generation = Generation(view.name, number, schema_of(view.name, number), view.version)
+    await create_schema(conn, view, generation.schema)
+    return generation
+
+
+async def create_schema(conn: AsyncConnection[Any], view: View, schema: str) -> None:
+    """The tables of a generation in ``schema``, its checkpoint at the beginning of every partition."""
+    await _build(conn, tables.create_generation(view, schema))
+    for source in view.sources:
+        await conn.execute(
+            f"INSERT INTO {schema}.checkpoint (topic, partition, next_offset) SELECT %s, p, 0 FROM generate_series(0, %s) p",
+            (source.topic, source.partitions - 1),
+        )
+
+
+async def _build(conn: AsyncConnection[Any], statements: Sequence[str]) -> None:
+    for statement in statements:
+        await conn.execute(statement)
+
+
+async def _live(conn: AsyncConnection[Any], view: str) -> Generation | None:
+    cursor = await conn.execute(
+        "SELECT generation, fold_version FROM public.emberlog_view_generation WHERE view = %s AND state = 'live'", (view,)
+    )
+    row = await cursor.fetchone()
+    return None if row is None else Generation(view, row[0], schema_of(view, row[0]), row[1])
+
+
+async def live(conn: AsyncConnection[Any], view: str) -> Generation:
+    """The live generation. Raises NotInstalled where there is none."""
+    try:
+        found = await _live(conn, view)
+    except psycopg.errors.UndefinedTable:
+        found = None
+    if found is None:
+        raise NotInstalled(f"view {view} has no tables in this database: call projections.generation.install first")
+    return found
+
+
+async def publish(conn: AsyncConnection[Any], view: View, generation: Generation) -> None:
+    """Point the public names at ``generation``. Call it inside a transaction."""
+    for public, (table, columns) in sorted(tables.published(view).items()):
+        names = ", ".join(f'"{c}"' for c in columns)
+        body = f"SELECT {names} FROM {generation.schema}.{table}"
+        try:
+            async with conn.transaction():
+                await conn.execute(f"CREATE OR REPLACE VIEW public.{public} AS {body}")
+        except InvalidTableDefinition:  # another set of columns, as a new version of the fold may bring
+            await conn.execute(f"DROP VIEW public.{public}")
+            await conn.execute(f"CREATE VIEW public.{public} AS {body}")
+
+
+async def lock_published(conn: AsyncConnection[Any], view: View) -> None:
+    """Take the public names' locks at once and in one order. Raises LockNotAvailable within LOCK_TIMEOUT_MS."""
+    await conn.execute(f"SET LOCAL lock_timeout = {LOCK_TIMEOUT_MS}")
+    wanted = sorted(tables.published(view))
+    cursor = await conn.execute(
+        "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relname = ANY(%s) ORDER BY relname",
+        (wanted,),
+    )
+    found = [f"public.{r[0]}" for r in await cursor.fetchall()]
+    if found:
+        await conn.execute(f"LOCK TABLE {', '.join(found)} IN ACCESS EXCLUSIVE MODE")
+    await conn.execute("SET LOCAL lock_timeout = 0")
+
+
+async def switch(conn: AsyncConnection[Any], view: View, new: Generation) -> None:
+    """Make ``new`` the live generation, keep the one before it. Call it inside the transaction that re-points the names."""
+    await conn.execute(
+        "UPDATE public.emberlog_view_generation SET state = 'kept' WHERE view = %s AND state = 'live'", (view.name,)
+    )
+    await conn.execute(
+        "UPDATE public.emberlog_view_generation SET state = 'live' WHERE view = %s AND generation = %s", (view.name, new.number)
+    )
+    await publish(conn, view, new)
+
+
+async def drop_old(conn: AsyncConnection[Any], view: str, keep: int = 1) -> list[int]:
+    """Drop unfinished generations and all kept ones but the ``keep`` newest; the numbers that went.
+
+    Call it only while holding the view's rebuild lock. A schema that a long reader still holds is left for the next time.
+    """
+    cursor = await conn.execute(
+        "SELECT generation, state FROM public.emberlog_view_generation WHERE view = %s AND state <> 'live' "
+        "ORDER BY generation DESC",
+        (view,),
+    )
+    rows = await cursor.fetchall()
+    kept = [n for n, state in rows if state == "kept"]
+    doomed = kept[keep:] + [n for n, state in rows if state == "building"]
+    return [number for number in doomed if await drop(conn, view, number)]
+
+
+async def drop(conn: AsyncConnection[Any], view: str, number: int) -> bool:
+    """Drop one generation that is not live; False where a reader holds it."""
+    for _ in range(PROMOTE_ATTEMPTS):
+        try:
+            async with conn.transaction():
+                await conn.execute(f"SET LOCAL lock_timeout = {LOCK_TIMEOUT_MS}")
+                await conn.execute(f"DROP SCHEMA IF EXISTS {schema_of(view, number)} CASCADE")
+                await conn.execute(
+                    "DELETE FROM public.emberlog_view_generation WHERE view = %s AND generation = %s AND state <> 'live'",
+                    (view, number),
+                )
+            return True
+        except LockNotAvailable:
+            await asyncio.sleep(0.05)
+    return False

@@ -1,0 +1,146 @@
+"""Reading topics from given positions: plain aiokafka with manual assignment; Kafka's own committed offsets play no part."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError, OffsetOutOfRangeError
+
+from projections.errors import LogTruncated, TopicMissing
+from projections.records import LogRecord, Positions, Source
+
+
+@dataclass(frozen=True, slots=True)
+class ReaderConfig:
+    """How topics are read; times in milliseconds.
+
+    ``fetch_max_wait_ms`` bounds how long records of one partition can wait behind an idle fetch of the others.
+    """
+
+    bootstrap: str
+    fetch_max_wait_ms: int = 20
+    poll_ms: int = 250
+    max_records: int = 2_000
+    partition_bytes: int = 1_048_576
+    request_timeout_ms: int = 10_000
+
+
+class KafkaLog:
+    """Records of a view's topics in the order of each partition.
+
+    async with KafkaLog(config, view.sources) as reader:
+        await reader.seek(positions)         # LogTruncated where the log no longer has them
+        records = await reader.next()        # up to max_records, an empty list after poll_ms
+    """
+
+    def __init__(self, config: ReaderConfig, sources: Sequence[Source]) -> None:
+        self._config = config
+        self._sources = sources
+        self._consumer: Any = None
+        self._read_to: dict[Any, int] = {}
+        self._tps = [TopicPartition(s.topic, p) for s in sources for p in range(s.partitions)]
+
+    async def __aenter__(self) -> KafkaLog:
+        consumer = AIOKafkaConsumer(
+            bootstrap_servers=self._config.bootstrap,
+            group_id=None,
+            enable_auto_commit=False,
+            auto_offset_reset="none",
+            isolation_level="read_uncommitted",
+            fetch_max_wait_ms=self._config.fetch_max_wait_ms,
+            max_partition_fetch_bytes=self._config.partition_bytes,
+            request_timeout_ms=self._config.request_timeout_ms,
+            retry_backoff_ms=50,
+        )
+        try:
+            await consumer.start()
+            await self._must_exist(consumer)
+            consumer.assign(self._tps)
+        except BaseException:
+            await consumer.stop()
+            raise
+        self._consumer = consumer
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self._consumer.stop()
+
+    async def _must_exist(self, consumer: Any) -> None:
+        have = await consumer.topics()
+        for source in self._sources:
+            if source.topic not in have:
+                raise TopicMissing(f"topic {source.topic} does not exist: create the topics first")
+
+    async def ends(self) -> Positions:
+        """End offsets: one past the last record of each partition."""
+        return self._read(await self._offsets(self._consumer.end_offsets))
+
+    async def seek(self, positions: Positions) -> None:
+        """Read on from ``positions``. Raises LogTruncated where a topic has lost what is still to be read."""
+        begins, ends = await self._offsets(self._consumer.beginning_offsets), await self._offsets(self._consumer.end_offsets)
+        compacted = {s.topic for s in self._sources if s.compacted}
+        for tp in self._tps:
+            at, begin, end = positions[tp.topic, tp.partition], begins[tp], ends[tp]
+            if at < begin and tp.topic not in compacted:
+                raise LogTruncated(
+                    f"{tp.topic}/{tp.partition} begins at offset {begin} but the view has read only up to {at}: "
+                    "restore the topic from its backup; this topic must keep its records for ever"
+                )
+            if at > end:
+                raise LogTruncated(
+                    f"{tp.topic}/{tp.partition} ends at offset {end} but the view has read up to {at}: the topic was "
+                    "recreated or restored from an older backup; rebuild the view once the topic is right"
+                )
+            self._read_to[tp] = max(at, begin)
+            self._consumer.seek(tp, self._read_to[tp])
+
+    async def _offsets(self, ask: Any) -> dict[Any, int]:
+        try:
+            return dict(await asyncio.wait_for(ask(self._tps), self._config.request_timeout_ms / 1000))
+        except TimeoutError:
+            raise TopicMissing("the broker does not know some partitions of the view's topics, or does not answer") from None
+
+    async def next(self) -> list[LogRecord]:
+        """The next records, oldest first within each partition; empty when none came within ``poll_ms``."""
+        try:
+            found = await self._consumer.getmany(timeout_ms=self._config.poll_ms, max_records=self._config.max_records)
+        except OffsetOutOfRangeError:
+            raise LogTruncated(
+                "the log no longer holds the view's next records: restore the topic, then rebuild the view"
+            ) from None
+        for tp, records in found.items():
+            self._read_to[tp] = records[-1].offset + 1
+        return [record for records in found.values() for record in records]
+
+    async def next_below(self, target: Positions) -> list[LogRecord]:
+        """Like ``next``, but only records below ``target``: where a partition gets there, it is put back and paused."""
+        done = [tp for tp in self._tps if await self._consumer.position(tp) >= target[tp.topic, tp.partition]]
+        if done:
+            self._consumer.pause(*done)
+        self._consumer.resume(*[tp for tp in self._tps if tp not in done])
+        records = await self.next()
+        kept = [r for r in records if r.offset < target[r.topic, r.partition]]
+        for tp in {TopicPartition(r.topic, r.partition) for r in records if r.offset >= target[r.topic, r.partition]}:
+            self._read_to[tp] = target[tp.topic, tp.partition]
+            self._consumer.seek(tp, self._read_to[tp])
+        return kept
+
+    async def positions(self) -> Positions:
+        """Where reading stands: beyond offsets that hold no record any more."""
+        return {(tp.topic, tp.partition): await self._consumer.position(tp) for tp in self._tps}
+
+    def lag(self) -> int:
+        """Records between the read position and the last known end."""
+        return sum(max((self._consumer.highwater(tp) or 0) - self._read_to.get(tp, 0), 0) for tp in self._tps)
+
+    @staticmethod
+    def _read(offsets: dict[Any, int]) -> Positions:
+        return {(tp.topic, tp.partition): offset for tp, offset in offsets.items()}
+
+
+BROKER_AWAY = (KafkaError, ConnectionError, TopicMissing, OSError)
+"""Errors that pass by themselves once broker and topics are there."""

@@ -1,0 +1,230 @@
+"""Recall: the memories of one owner that answer a question best, each with why it is there.
+
+    recall = Recall(pool, topics, model=embedder.name)
+    answers = await recall.search(owner_reference, "where does Ana live?", vector, k=5, now=now)
+
+``pool`` is an open psycopg AsyncConnectionPool on the database of the views. The query's vector comes from the caller, by the
+same model as the stored vectors; without one (None) text alone decides. A memory without a vector yet is found by its text.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from psycopg_pool import AsyncConnectionPool
+
+from projections import recall_sql as sql
+from projections.records import Positions
+from schemas import ids
+from schemas.temperature import temperature_at
+from schemas.topics import Topics
+from schemas.types import ThermalPolicy
+
+DEFAULT_HEAD = "semantic"
+MAX_K = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreParts:
+    """What a score is made of: cosine similarity (-1 to 1) and BM25 (0 and up), None where that part found nothing."""
+
+    similarity: float | None
+    bm25: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Mention:
+    """One event that brought a memory up: its addition or a later mention."""
+
+    sequence: int
+    event_id: str
+    offset: int
+    turn_id: str
+    session_id: str
+    message_ids: tuple[str, ...]
+    occurred_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """Why a memory is there: the event that added it, and the turn and messages behind that."""
+
+    topic: str
+    partition: int
+    offset: int
+    sequence: int
+    event_id: str
+    cause: int
+    turn_id: str
+    session_id: str
+    message_ids: tuple[str, ...]
+    occurred_at: datetime
+    extractor: str
+    model: str
+    rules: bool
+    mentions: tuple[Mention, ...]
+    """Newest first, at most recall_sql.MENTIONS of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recalled:
+    """One answer. ``score`` is 0 to 1, relative to the best of this query; temperatures are degrees."""
+
+    memory_id: str
+    content: str
+    score: float
+    parts: ScoreParts
+    temperature: float
+    temperature_at_last_access: float
+    last_access: datetime
+    created_at: datetime
+    access_count: int
+    salience: float
+    sacred: bool
+    tags: tuple[str, ...]
+    metadata: Mapping[str, Any]
+    provenance: Provenance
+
+
+@dataclass(frozen=True, slots=True)
+class NearestRow:
+    """A live memory; ``score`` is its cosine similarity, None while it has no vector."""
+
+    memory_id: str
+    text: str
+    score: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Nearest:
+    """Nearest memories and newest ones without a vector. ``last_cause`` is the offset of the last command of this owner that the
+    archive has taken in (-1: none): facts of later commands are not among ``rows`` yet."""
+
+    rows: tuple[NearestRow, ...]
+    last_cause: int
+
+
+class Recall:
+    """Searches the live views. ``model`` and ``head`` name the vectors to compare with."""
+
+    def __init__(self, pool: AsyncConnectionPool[Any], topics: Topics, *, model: str, head: str = DEFAULT_HEAD) -> None:
+        self._pool = pool
+        self._topics = topics
+        self._model = model
+        self._head = head
+
+    async def search(
+        self, owner_ref: str, query_text: str, query_vector: Sequence[float] | None, k: int, now: datetime
+    ) -> list[Recalled]:
+        """At most ``k`` memories of the owner, best first. Temperatures are those at ``now`` (aware).
+
+        Any text will do. Raises ValueError for an owner that is no owner reference.
+        """
+        _must_be_owner(owner_ref)
+        parameters = {
+            "owner": owner_ref,
+            "text": _searchable(query_text),
+            "k": max(0, min(k, MAX_K)),
+            **self._vector(query_vector),
+        }
+        statement = sql.SEARCH_BY_TEXT if parameters["vector"] is None else sql.SEARCH
+        async with self._pool.connection() as conn:
+            cursor = await conn.execute(statement, parameters, prepare=True)
+            rows = await cursor.fetchall()
+        return [self._recalled(owner_ref, row, now) for row in rows]
+
+    async def nearest(self, owner_ref: str, vector: Sequence[float], limit: int) -> Nearest:
+        """Up to ``limit`` live memories nearest to ``vector``, then up to ``limit`` of the newest without a vector, and how far
+        the archive has read this owner's commands; all of one moment.
+        """
+        _must_be_owner(owner_ref)
+        parameters = {"owner": owner_ref, "limit": max(0, min(limit, MAX_K)), **self._vector(vector)}
+        async with self._pool.connection() as conn:
+            cursor = await conn.execute(sql.NEAREST, parameters, prepare=True)
+            rows = await cursor.fetchall()
+        found = tuple(NearestRow(r[1], r[2], r[3]) for r in rows if r[1] is not None)
+        return Nearest(found, -1 if rows[0][0] is None else rows[0][0])
+
+    async def positions(self) -> dict[str, Positions]:
+        """How far the views behind recall have read: next offsets by view name."""
+        found: dict[str, Positions] = {}
+        async with self._pool.connection() as conn:
+            for view in ("thermal", "embeddings"):
+                cursor = await conn.execute(f"SELECT topic, partition, next_offset FROM emberlog_{view}_checkpoint")
+                found[view] = {(r[0], r[1]): r[2] for r in await cursor.fetchall()}
+        return found
+
+    def _vector(self, vector: Sequence[float] | None) -> dict[str, Any]:
+        known = vector is not None and len(vector) > 0 and all(map(math.isfinite, vector)) and any(vector)
+        values = [float(v) for v in vector] if known and vector is not None else None
+        return {
+            "vector": None if values is None else str(values),
+            "dimensions": 0 if values is None else len(values),
+            "head": self._head,
+            "model": self._model,
+        }
+
+    def _recalled(self, owner: str, row: tuple[Any, ...], now: datetime) -> Recalled:
+        (memory, content, score, similarity, bm25, t0, last_access, created_at, count, salience, sacred, tags, metadata) = row[
+            :13
+        ]
+        policy = ThermalPolicy(*row[13:18])
+        (partition, offset, sequence, cause, turn_id, session_id, message_ids, extractor, model, rules, mentions) = row[18:]
+        why = Provenance(
+            topic=self._topics.events,
+            partition=partition,
+            offset=offset,
+            sequence=sequence,
+            event_id=ids.event_id(owner, sequence),
+            cause=cause,
+            turn_id=turn_id,
+            session_id=session_id,
+            message_ids=tuple(message_ids),
+            occurred_at=created_at.astimezone(UTC),
+            extractor=extractor,
+            model=model,
+            rules=rules,
+            mentions=tuple(_mention(owner, m) for m in mentions),
+        )
+        return Recalled(
+            memory_id=memory,
+            content=content,
+            score=float(score),
+            parts=ScoreParts(similarity, None if bm25 is None else float(bm25)),
+            temperature=temperature_at(t0, last_access, now, policy, sacred),
+            temperature_at_last_access=t0,
+            last_access=last_access.astimezone(UTC),
+            created_at=created_at.astimezone(UTC),
+            access_count=count,
+            salience=salience,
+            sacred=sacred,
+            tags=tuple(tags),
+            metadata=metadata,
+            provenance=why,
+        )
+
+
+def _mention(owner: str, row: Mapping[str, Any]) -> Mention:
+    return Mention(
+        sequence=row["sequence"],
+        event_id=ids.event_id(owner, row["sequence"]),
+        offset=row["offset"],
+        turn_id=row["turn_id"],
+        session_id=row["session_id"],
+        message_ids=tuple(row["message_ids"]),
+        occurred_at=datetime.fromisoformat(row["occurred_at"]).astimezone(UTC),
+    )
+
+
+def _searchable(text: str) -> str:
+    """The text without what PostgreSQL's text cannot hold: NUL bytes and lone surrogates."""
+    return text[: sql.MAX_QUERY_CHARACTERS].replace("\0", " ").encode("utf-8", "replace").decode()
+
+
+def _must_be_owner(owner_ref: str) -> None:
+    if not ids.is_uuid(owner_ref):
+        raise ValueError("not an owner reference: pass Owner.parse(...).reference")

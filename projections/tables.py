@@ -1,0 +1,90 @@
+"""All SQL tables that are the runner's own: the list of generations, and the service tables inside each generation.
+
+A generation of view ``thermal`` is schema ``thermal_g<N>``. It holds the view's tables and:
+- ``checkpoint``      next offset by topic and partition, who may move it, whether the generation has been retired
+- ``owner_position``  last accepted sequence and its cause by owner (the acceptance rule's memory)
+- ``owner_alarm``     owners whose log has a gap: parked, loudly
+- ``view_problem``    records that were skipped, and why
+The public schema shows each view table under its own name, and the service tables as ``emberlog_<view>_<table>``.
+"""
+
+from __future__ import annotations
+
+from projections.view import Column, Table, View
+
+GENERATIONS = """
+CREATE TABLE IF NOT EXISTS public.emberlog_view_generation (
+    view text NOT NULL,
+    generation integer NOT NULL,
+    state text NOT NULL CHECK (state IN ('building', 'live', 'kept')),
+    fold_version integer NOT NULL,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (view, generation)
+);
+CREATE UNIQUE INDEX IF NOT EXISTS emberlog_view_generation_live ON public.emberlog_view_generation (view) WHERE state = 'live';
+"""
+
+CHECKPOINT = """
+CREATE TABLE {schema}.checkpoint (
+    topic text NOT NULL,
+    partition integer NOT NULL,
+    next_offset bigint NOT NULL,
+    runner uuid,
+    retired boolean NOT NULL DEFAULT false,
+    PRIMARY KEY (topic, partition)
+)
+"""
+
+OWNER_POSITION = Table(
+    "owner_position",
+    (Column("owner", "uuid"), Column("last_sequence", "int8"), Column("last_cause", "int8")),
+    ("owner",),
+)
+OWNER_ALARM = Table(
+    "owner_alarm",
+    (
+        Column("owner", "uuid"),
+        Column("topic", "text"),
+        Column("partition", "int4"),
+        Column("offset", "int8"),
+        Column("expected_sequence", "int8"),
+        Column("found_sequence", "int8"),
+    ),
+    ("owner",),
+)
+VIEW_PROBLEM = Table(
+    "view_problem",
+    (Column("topic", "text"), Column("partition", "int4"), Column("offset", "int8"), Column("reason", "text")),
+    ("topic", "partition", "offset"),
+)
+SERVICE_TABLES = (OWNER_POSITION, OWNER_ALARM, VIEW_PROBLEM)
+CHECKPOINT_COLUMNS = ("topic", "partition", "next_offset")
+
+
+def create_generation(view: View, schema: str) -> list[str]:
+    """Statements that make a generation's schema and tables, without secondary indexes."""
+    statements = [f"CREATE SCHEMA {schema}", CHECKPOINT.format(schema=schema)]
+    for table in (*SERVICE_TABLES, *view.tables):
+        statements.append(table.create(schema))
+        statements += [text.format(table=f"{schema}.{table.name}") for text in table.tuning]
+    return statements
+
+
+def create_indexes(view: View, schema: str) -> list[str]:
+    """Statements that make the secondary indexes and the order of rows, after the load of a rebuild."""
+    statements = []
+    for table in view.tables:
+        name = f"{schema}.{table.name}"
+        statements += [f"CREATE INDEX {table.name}_{n} ON {name} {index}" for n, index in enumerate(table.indexes)]
+        if table.clustered:
+            statements.append(f"CLUSTER {name} USING {table.name}_0")
+    return statements
+
+
+def published(view: View) -> dict[str, tuple[str, tuple[str, ...]]]:
+    """Public name -> table of the generation and its columns."""
+    names = {t.name: (t.name, (*t.names, *(g for g, _ in t.generated))) for t in view.tables}
+    for table in SERVICE_TABLES:
+        names[f"emberlog_{view.name}_{table.name}"] = (table.name, table.names)
+    names[f"emberlog_{view.name}_checkpoint"] = ("checkpoint", CHECKPOINT_COLUMNS)
+    return names

@@ -1,0 +1,56 @@
+"""pgvector's ``vector`` on the wire: its binary form, so that vectors are neither printed nor parsed.
+
+Binary form (pgvector 0.8, ``vector_recv``): int16 dimensions, int16 zero, then float32 big endian.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Any
+
+import numpy as np
+from psycopg import AsyncConnection
+from psycopg.adapt import Dumper
+from psycopg.pq import Format
+from psycopg.types import TypeInfo
+
+_HEAD = struct.Struct(">hh")
+
+
+class Vector:
+    """A vector to send; ``data`` is float32, little endian, as the topics hold it."""
+
+    __slots__ = ("data",)
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+
+    @classmethod
+    def of(cls, values: Any) -> Vector:
+        """From any sequence of numbers."""
+        return cls(np.asarray(values, dtype="<f4").tobytes())
+
+    @property
+    def dimensions(self) -> int:
+        return len(self.data) // 4
+
+    @property
+    def finite(self) -> bool:
+        """False where a value is NaN or infinite, which pgvector refuses."""
+        return bool(np.isfinite(np.frombuffer(self.data, dtype="<f4")).all())
+
+
+class _VectorDumper(Dumper):
+    format = Format.BINARY
+
+    def dump(self, obj: Vector) -> bytes:
+        return _HEAD.pack(obj.dimensions, 0) + np.frombuffer(obj.data, dtype="<f4").astype(">f4").tobytes()
+
+
+async def register_vector(conn: AsyncConnection[Any]) -> None:
+    """Teach a connection to send Vector. Does nothing where the database lacks the extension."""
+    info = await TypeInfo.fetch(conn, "vector")
+    if info is None:
+        return
+    info.register(conn)
+    conn.adapters.register_dumper(Vector, type("_OidVectorDumper", (_VectorDumper,), {"oid": info.oid}))

@@ -1,0 +1,146 @@
+"""What a view is: tables, the topics it reads, and a fold from records to rows.
+
+A view's fold sees each accepted record once and in the order of its partition, in batches of any size. Its rows follow from the
+records alone: no clock, no random, nothing read from elsewhere. So any split of the log into batches, and any rebuild, ends in
+the same rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Protocol
+
+import psycopg
+from psycopg import AsyncConnection
+
+from projections.records import Placed, Source
+from schemas.topics import Topics
+
+Row = Sequence[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column: its name, its SQL type (which is also its type in binary COPY) and whether it may be null."""
+
+    name: str
+    type: str
+    null: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of a view. ``generated`` are columns that follow from others and stay out of digests."""
+
+    name: str
+    columns: tuple[Column, ...]
+    key: tuple[str, ...]
+    generated: tuple[tuple[str, str], ...] = ()
+    indexes: tuple[str, ...] = ()
+    """What follows ``ON schema.table`` in CREATE INDEX; created after the load of a rebuild."""
+    clustered: bool = False
+    """True where a rebuild puts the rows into the order of the first index."""
+    tuning: tuple[str, ...] = ()
+    """Further statements with ``{table}``, run when the table is new."""
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        return tuple(c.name for c in self.columns)
+
+    @cached_property
+    def quoted(self) -> str:
+        return ", ".join(f'"{n}"' for n in self.names)
+
+    def create(self, schema: str) -> str:
+        """CREATE TABLE with its primary key."""
+        lines = [f'"{c.name}" {c.type}{"" if c.null else " NOT NULL"}' for c in self.columns]
+        lines += [f'"{name}" {definition}' for name, definition in self.generated]
+        keys = ", ".join(f'"{k}"' for k in self.key)
+        return f"CREATE TABLE {schema}.{self.name} ({', '.join(lines)}, PRIMARY KEY ({keys}))"
+
+    def upsert(self, schema: str) -> str:
+        """INSERT of one row that replaces the row of the same key."""
+        keys = ", ".join(f'"{k}"' for k in self.key)
+        rest = [n for n in self.names if n not in self.key]
+        change = ", ".join(f'"{n}" = EXCLUDED."{n}"' for n in rest)
+        marks = ", ".join(["%s"] * len(self.names))
+        do = f"DO UPDATE SET {change}" if rest else "DO NOTHING"
+        return f"INSERT INTO {schema}.{self.name} ({self.quoted}) VALUES ({marks}) ON CONFLICT ({keys}) {do}"
+
+
+@dataclass(slots=True)
+class Target:
+    """Where a fold writes: one generation's schema, inside the transaction that moves the checkpoint."""
+
+    conn: AsyncConnection[Any]
+    schema: str
+    bulk: bool = False
+    """True while a fresh generation is loaded: new rows go in by COPY."""
+
+    def name(self, table: Table) -> str:
+        return f"{self.schema}.{table.name}"
+
+    async def upsert(self, table: Table, rows: Sequence[Row]) -> None:
+        """Write whole rows (values in the order of the table's columns); at most one row per key."""
+        if not rows:
+            return
+        if self.bulk and await self._copied(table, rows):
+            return
+        await self.run(table.upsert(self.schema), rows)
+
+    async def run(self, statement: str, rows: Iterable[Row]) -> None:
+        """Run one statement for each row of parameters, in one round trip."""
+        todo = list(rows)
+        if not todo:
+            return
+        async with self.conn.cursor() as cursor:
+            await cursor.executemany(statement, todo)
+
+    async def _copied(self, table: Table, rows: Sequence[Row]) -> bool:
+        """COPY the rows; False where a key is there already (then nothing was written)."""
+        try:
+            async with self.conn.transaction(), self.conn.cursor() as cursor:
+                statement = f"COPY {self.schema}.{table.name} ({table.quoted}) FROM STDIN (FORMAT BINARY)"
+                async with cursor.copy(statement) as copy:
+                    copy.set_types([c.type for c in table.columns])
+                    for row in rows:
+                        await copy.write_row(row)
+        except psycopg.errors.UniqueViolation:
+            return False
+        return True
+
+
+@dataclass(frozen=True, slots=True)
+class ViewSettings:
+    """What views need to know. ``audit_key`` makes the owner hashes of the audit log; it is none of the owners' keys."""
+
+    topics: Topics = field(default_factory=Topics)
+    audit_key: bytes = field(default=b"", repr=False)
+
+
+class View(Protocol):
+    """A projection. One file in ``views/`` and one line in its registry."""
+
+    @property
+    def name(self) -> str:
+        """Lower-case word: schemas are called ``<name>_g<N>``."""
+
+    @property
+    def version(self) -> int:
+        """Version of the fold: raise it whenever the same log would give other rows, then rebuild."""
+
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        """Topics it reads. Where there are several, the fold must not care in which order their records meet."""
+
+    @property
+    def tables(self) -> tuple[Table, ...]:
+        """Its tables; each is published in the public schema under its own name."""
+
+    def check(self, placed: Placed) -> None:
+        """Raise ContractError for a record that the tables cannot take; it is skipped and recorded."""
+
+    async def apply(self, target: Target, batch: Sequence[Placed]) -> None:
+        """Fold a batch. Idempotence is not needed: rows and checkpoint commit together."""

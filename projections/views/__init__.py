@@ -1,0 +1,27 @@
+"""The views. A new one is a file here and a line below."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from projections.view import View, ViewSettings
+from projections.views.audit import AuditView
+from projections.views.embeddings import EmbeddingsView
+from projections.views.parked import ParkedView
+from projections.views.thermal import ThermalView
+
+REGISTRY: dict[str, Callable[[ViewSettings], View]] = {
+    "thermal": ThermalView,
+    "embeddings": EmbeddingsView,
+    "audit": AuditView,
+    "parked": ParkedView,
+}
+
+
+def build_views(settings: ViewSettings, names: Iterable[str] | None = None) -> dict[str, View]:
+    """The named views (all of them by default). Raises KeyError with the known names for an unknown one."""
+    wanted = list(REGISTRY if names is None else names)
+    unknown = [name for name in wanted if name not in REGISTRY]
+    if unknown:
+        raise KeyError(f"no view called {', '.join(unknown)}; there are {', '.join(REGISTRY)}")
+    return {name: REGISTRY[name](settings) for name in wanted}

@@ -1,0 +1,159 @@
+"""What every view must do, run against each registered one."""
+
+from __future__ import annotations
+
+import re
+
+import psycopg
+import pytest
+
+from projections import generation, tables
+from projections.view import View
+from projections.views import REGISTRY, build_views
+from tests.projections.harness import AUDIT_KEY, Fold, of_view, owner
+from tests.projections.logs import LogMaker
+from tests.projections.test_splits import TOPICS, write
+
+PLAN = [("add", 0, 3), ("reheat", 0, 1), ("embed", 0, 0), ("embed", 0, 2), ("park", 1, 1), ("retry", 1, 1), ("add", 1, 2),
+        ("forget", 0, 0), ("embed", 0, 0), ("note", 2, 5), ("again", 0, 0), ("park", 2, 4), ("rubbish", 0, 0)]  # fmt: skip
+
+
+class ViewSpec:
+    """The spec; subclass it with ``name``."""
+
+    name: str
+
+    @pytest.fixture
+    def view(self) -> View:
+        from projections.view import ViewSettings
+
+        return build_views(ViewSettings(TOPICS, AUDIT_KEY), [self.name])[self.name]
+
+    @pytest.fixture
+    def full(self) -> LogMaker:
+        log = LogMaker(TOPICS)
+        write(log, PLAN)
+        return log
+
+    def test_its_names_are_plain_words(self, view: View) -> None:
+        assert view.name == self.name
+        names = [view.name, *(t.name for t in view.tables), *(c.name for t in view.tables for c in t.columns)]
+        assert all(re.fullmatch(r"[a-z][a-z_]*", name) for name in names)
+        service = {t.name for t in tables.SERVICE_TABLES} | {"checkpoint"}
+        assert not service & {t.name for t in view.tables}
+        assert len({s.topic for s in view.sources}) == len(view.sources)
+
+    async def test_its_log_leaves_rows(self, database: str, view: View, full: LogMaker) -> None:
+        async with Fold.of(database, view) as fold:
+            await fold.take(of_view(view, full.records))
+            assert sum(t.rows for t in (await fold.digest()).tables.values()) > 0
+
+    async def test_the_same_log_written_twice_changes_nothing(self, database: str, view: View, full: LogMaker) -> None:
+        """Every event slice again (a zombie), every plain record again in its order (a producer's retry)."""
+        async with Fold.of(database, view) as fold:
+            records = of_view(view, full.records)
+            await fold.take(records)
+            before = await fold.digest()
+            full.again(records)
+            await fold.restart()
+            await fold.take(of_view(view, full.records)[len(records) :])
+            assert (await fold.digest()).differing(before) == []
+
+    async def test_a_bulk_load_equals_a_row_by_row_one(self, database: str, view: View, full: LogMaker) -> None:
+        records = of_view(view, full.records)
+        async with Fold.of(database, view) as one, Fold.of(database, view, bulk=True) as other:
+            await one.take(records, range(1, len(records)))
+            await other.take(records)
+            assert await one.digest() == await other.digest()
+
+    async def test_rows_follow_from_records_and_not_from_the_clock(self, database: str, view: View, full: LogMaker) -> None:
+        records = of_view(view, full.records)
+        digests = []
+        for _ in range(2):
+            async with Fold.of(database, view) as fold:
+                await fold.take(records)
+                digests.append(await fold.digest())
+                defaults = await fold.rows(
+                    "table_name, column_name FROM information_schema.columns WHERE table_schema = '{s}' "
+                    "AND table_name <> 'checkpoint' AND column_default IS NOT NULL"
+                )
+                assert defaults == [], "a default would not come from the log"
+        assert digests[0] == digests[1]
+
+    async def test_no_records_leave_no_rows(self, database: str, view: View) -> None:
+        async with Fold.of(database, view) as fold:
+            await fold.take([])
+            assert sum(t.rows for t in (await fold.digest()).tables.values()) == 0
+
+    async def test_only_rubbish_leaves_problems_and_no_rows(self, database: str, view: View) -> None:
+        log = LogMaker(TOPICS)
+        for source in view.sources:
+            for value in (b"", b"x", b"\xc3\x01" + bytes(60)):
+                log.put(source.topic, 0, b"k", value)
+        async with Fold.of(database, view) as fold:
+            await fold.take(log.records)
+            assert sum(t.rows for t in (await fold.digest()).tables.values()) == 0
+            assert await fold.rows("count(*) FROM {s}.view_problem") == [(len(log.records),)]
+            assert sum(fold.applier.positions.values()) == len(log.records)
+
+    async def test_its_public_names_answer_and_installing_again_keeps_its_rows(
+        self, fresh_database: str, view: View, full: LogMaker
+    ) -> None:
+        from projections.applier import Applier
+
+        await generation.install(fresh_database, [view])
+        async with await generation.connect(fresh_database) as conn:
+            live = await generation.live(conn, view.name)
+            applier = Applier(view, live.schema, conn)
+            await applier.claim()
+            await applier.apply(of_view(view, full.records))
+            await generation.install(fresh_database, [view])
+            assert (await generation.live(conn, view.name)) == live
+            for public, (table, columns) in tables.published(view).items():
+                names = ", ".join(f'"{c}"' for c in columns)
+                shown = await (await conn.execute(f"SELECT {names} FROM public.{public}")).fetchall()
+                held = await (await conn.execute(f"SELECT {names} FROM {live.schema}.{table}")).fetchall()
+                assert shown == held
+
+    async def test_a_role_that_reads_the_public_names_needs_no_right_on_the_tables(self, fresh_database: str, view: View) -> None:
+        await generation.install(fresh_database, [view])
+        role = f"reader_{owner()[:8]}"
+        async with await psycopg.AsyncConnection.connect(fresh_database, autocommit=True) as conn:
+            await conn.execute(f"CREATE ROLE {role}")
+            try:
+                public = [f"public.{name}" for name in tables.published(view)]
+                await conn.execute(f"GRANT SELECT ON {', '.join(public)} TO {role}")
+                await conn.execute(f"SET ROLE {role}")
+                for name in public:
+                    await conn.execute(f"SELECT count(*) FROM {name}")
+                await conn.execute("RESET ROLE")
+            finally:
+                await conn.execute(f"DROP OWNED BY {role}")
+                await conn.execute(f"DROP ROLE {role}")
+
+
+class TestThermal(ViewSpec):
+    name = "thermal"
+
+
+class TestEmbeddings(ViewSpec):
+    name = "embeddings"
+
+
+class TestAudit(ViewSpec):
+    name = "audit"
+
+
+class TestParked(ViewSpec):
+    name = "parked"
+
+
+def test_every_registered_view_has_its_spec() -> None:
+    assert {c.name for c in ViewSpec.__subclasses__()} == set(REGISTRY)
+
+
+def test_an_unknown_view_is_named_with_those_that_exist() -> None:
+    from projections.view import ViewSettings
+
+    with pytest.raises(KeyError, match="thermal"):
+        build_views(ViewSettings(TOPICS, AUDIT_KEY), ["termal"])
