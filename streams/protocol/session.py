@@ -170,8 +170,9 @@ class Session:
 
     async def _carry_out(self) -> None:
         """Do what the machine asks for besides appends: park, resolve, acknowledge."""
-        for park in self.machine.parks():
-            await self._park(park)
+        while parks := self.machine.parks():  # parking one brings those behind it
+            for park in parks:
+                await self._park(park)
         for item in self.machine.healed():
             assert item.parked_id is not None
             place = self._parts.lot.place(item.parked_id)
