@@ -1,0 +1,115 @@
+"""``emberlog setup``, ``worker`` and ``project``: the parts, for deployments that run them one by one."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from ops.cli.target import Target
+
+ReadyFile = Annotated[Path | None, typer.Option("--ready-file", help="Made when ready, removed at the end: for health checks.")]
+WithParent = Annotated[bool, typer.Option("--with-parent", hidden=True, help="Addresses and life from the parent, by stdin.")]
+
+
+def register(app: typer.Typer) -> None:
+    app.command("setup", rich_help_panel="Operate")(setup)
+    app.command("worker", rich_help_panel="Operate")(worker)
+    app.command("project", rich_help_panel="Operate")(project)
+
+
+def setup() -> None:
+    """Create topics and tables. Needs your own services (EMBERLOG_KAFKA_BOOTSTRAP and EMBERLOG_POSTGRES_DSN) or a running set.
+
+    Repeating it does no harm; `emberlog up` does it by itself.
+    """
+    from ops.cli.out import console
+    from ops.cli.target import find_running
+    from ops.wiring_setup import set_up
+
+    target = find_running()
+    made = asyncio.run(set_up(target.bootstrap, target.dsn, target.topics, target.settings.data_dir))
+    topics = ", ".join(made.new_topics) or "none, all are there"
+    console().print(f"topics created: {topics}\ntables ready: decider state, views {', '.join(made.views)}")
+
+
+def worker(
+    agents: Annotated[
+        str, typer.Option("--agents", help="Which agents run here, separated by commas: admit, extract, decide, embed.")
+    ] = "admit,extract,decide,embed",
+    ready_file: ReadyFile = None,
+    with_parent: WithParent = False,
+) -> None:
+    """Run the write side: admit turns, extract facts, decide, embed. In the foreground; SIGTERM or Ctrl-C stops it.
+
+    Run as many workers as you like: Kafka shares the partitions among them.
+    """
+    from ops.cli.errors import UsageError
+    from ops.cli.serving import serve
+    from streams.config import AGENTS
+
+    chosen = frozenset(name.strip() for name in agents.split(",") if name.strip())
+    unknown = chosen - set(AGENTS)
+    if unknown or not chosen:
+        raise UsageError(f"there is no agent {', '.join(sorted(unknown)) or 'named'}", f"agents are {', '.join(AGENTS)}")
+    target = _serving_target(with_parent, "ops.wiring", "streams.worker", "streams.extraction.build")
+    from ops.wiring import run_worker
+
+    serve(
+        lambda stop, ready: run_worker(target.settings, target.bootstrap, target.dsn, chosen, stop, ready),
+        ready_file,
+        with_parent,
+    )
+
+
+def project(
+    views: Annotated[list[str] | None, typer.Argument(help="Views to keep current; all, if none is named.")] = None,
+    ready_file: ReadyFile = None,
+    with_parent: WithParent = False,
+) -> None:
+    """Run the read side: keep the views (thermal archive, embeddings, audit, parked work) up to the log.
+
+    One process per view at a time: a second one takes the view over, and the first stops.
+    """
+    from ops.cli.errors import UsageError
+    from ops.cli.serving import serve
+    from projections.views import REGISTRY
+
+    unknown = [name for name in views or () if name not in REGISTRY]
+    if unknown:
+        raise UsageError(f"there is no view {', '.join(unknown)}", f"views are {', '.join(REGISTRY)}")
+    target = _serving_target(with_parent, "ops.wiring")
+    from ops.wiring import run_projector
+
+    chosen = views or list(REGISTRY)
+    serve(
+        lambda stop, ready: run_projector(target.settings, target.bootstrap, target.dsn, chosen, stop, ready),
+        ready_file,
+        with_parent,
+    )
+
+
+def _serving_target(with_parent: bool, *heavy: str) -> Target:
+    """The addresses to serve on: the parent's first line, else as for every other command.
+
+    A parent may still be starting the services: ``heavy`` modules are imported meanwhile.
+    """
+    from ops.cli.target import find_running, target_from_line
+    from ops.logging import configure_logging
+
+    if not with_parent:
+        target = find_running()
+    else:
+        for module in heavy:
+            importlib.import_module(module)
+        line = sys.stdin.buffer.readline()
+        if not line:
+            raise typer.Exit(0)  # the parent gave up before there was anything to do
+        target = target_from_line(line)
+    configure_logging(target.settings.log_level, target.settings.log_format)
+    return target

@@ -1,0 +1,83 @@
+"""``emberlog status`` and ``emberlog counts``: how the running set is, and what it has done."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from ops.cli.health import Health
+    from ops.cli.target import Target
+
+
+def register(app: typer.Typer) -> None:
+    app.command("status", rich_help_panel="Look")(status)
+    app.command("counts", rich_help_panel="Look")(counts)
+
+
+def status(json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False) -> None:
+    """Show services, topics, what each agent and view still has to do, alarms and parked work.
+
+    Exits with 1 where an owner's log has a gap (an alarm), with 3 where Kafka or PostgreSQL cannot be reached.
+    """
+    from ops.cli.errors import CliError, NotRunning
+    from ops.cli.health import look
+    from ops.cli.out import print_json, to_jsonable
+    from ops.cli.target import find_running
+    from ops.settings_shown import describe_models
+
+    target = find_running()
+    health = asyncio.run(look(target))
+    if json:
+        print_json({**to_jsonable(health), "alarms": health.alarms, "models": describe_models(target.settings)})
+    else:
+        _show(target, health)
+    if health.kafka != "ok" or health.postgres != "ok":
+        raise NotRunning("Kafka or PostgreSQL cannot be reached")
+    if health.alarms:
+        raise CliError(f"{health.alarms} owners have a gap in their log and are not applied any more")
+
+
+def _show(target: Target, health: Health) -> None:
+    from ops.cli.out import console, plain, table
+    from ops.settings_shown import describe_models
+
+    out = console()
+    out.print(plain(f"services    Kafka {target.bootstrap}: {health.kafka};  PostgreSQL: {health.postgres}  ({target.origin})"))
+    out.print(plain(f"facts       {describe_models(target.settings)}"))
+    rows = [(name, t["partitions"], t["records"], " ".join(map(str, t["end_offsets"]))) for name, t in health.topics.items()]
+    out.print(table("Topics", ("topic", "partitions", "records", "end offsets"), rows, right=("partitions", "records")))
+    waiting = [(name, "never ran" if lag is None else lag) for name, lag in health.agents.items()]
+    out.print(table("Agents", ("agent", "records to do"), waiting, right=("records to do",)))
+    views = [
+        (name, "not set up" if v["generation"] is None else v["generation"], v["lag"], v["alarms"], v["problems"])
+        for name, v in health.views.items()
+    ]
+    numbers = ("generation", "records to do", "owners with a gap", "records skipped")
+    out.print(table("Views", ("view", *numbers), views, right=numbers))
+    if health.parked:
+        out.print(plain(f"{health.parked} pieces of work are parked: emberlog parked list", "yellow"))
+
+
+def counts(
+    last: Annotated[int, typer.Option("-n", "--last", min=0, help="How many of the last turns to list.")] = 20,
+    json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+) -> None:
+    """Show what the turns brought: facts extracted, memories new and updated, errors; in all and for the last turns.
+
+    For one run of your own use `emberlog publish FILE --wait`.
+    """
+    from ops.cli.out import console, moment, plain, print_json, table
+    from ops.cli.outcomes import COUNTS, all_counts
+    from ops.cli.target import find_running
+
+    found = asyncio.run(all_counts(find_running(), last))
+    if json:
+        print_json(found)
+        return
+    console().print(plain(f"{found.turns} turns: " + ", ".join(f"{n} {name}" for name, n in found.totals.items())))
+    rows = [(turn.turn_id, moment(turn.occurred_at), turn.extracted, turn.new, turn.updated, turn.errors) for turn in found.last]
+    if rows:
+        console().print(table("Last turns", ("turn id", "time", *COUNTS), rows, right=COUNTS))

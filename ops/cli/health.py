@@ -1,0 +1,124 @@
+"""How a running set is: services, topics, what each agent and view still has to do, and what needs a person."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import Any
+
+import psycopg
+from aiokafka import TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import GroupCoordinatorNotAvailableError, KafkaError
+
+from ops.cli.errors import NotRunning
+from ops.cli.target import Target
+from ops.cli.topics import TopicMissing, partitions_of, topic_reader
+from projections.views import REGISTRY
+from streams.config import AGENTS
+
+AGENT_TOPICS = {"admit": "inbox", "extract": "conversation", "decide": "commands", "embed": "events"}
+GROUP_PREFIX = "emberlog"
+
+
+@dataclass(slots=True)
+class Health:
+    """``kafka`` and ``postgres`` are "ok" or why not; lags are records not done yet, None where nobody has begun."""
+
+    kafka: str = "ok"
+    postgres: str = "ok"
+    topics: dict[str, dict[str, Any]] = field(default_factory=dict)
+    agents: dict[str, int | None] = field(default_factory=dict)
+    views: dict[str, dict[str, Any]] = field(default_factory=dict)
+    parked: int | None = None
+
+    @property
+    def alarms(self) -> int:
+        """Owners whose log has a gap, over all views: always a true alarm."""
+        return sum(view["alarms"] for view in self.views.values())
+
+
+async def look(target: Target) -> Health:
+    """Look at everything; what cannot be reached is said, not raised."""
+    health = Health()
+    ends: dict[TopicPartition, int] = {}
+    try:
+        ends = await _topics(target, health)
+        await _agents(target, health, ends)
+    except (NotRunning, KafkaError) as error:
+        health.kafka = str(error)
+    try:
+        async with asyncio.timeout(10):
+            await _views(target, health, ends)
+    except (psycopg.Error, TimeoutError) as error:
+        health.postgres = f"not reachable ({type(error).__name__})"
+    return health
+
+
+async def _topics(target: Target, health: Health) -> dict[TopicPartition, int]:
+    names = [spec.name for spec in target.topics.specs()]
+    all_ends: dict[TopicPartition, int] = {}
+    async with topic_reader(target.bootstrap) as consumer:
+        for name in names:
+            try:
+                partitions = await partitions_of(consumer, name)
+            except TopicMissing:
+                health.topics[name] = {"partitions": 0, "records": 0, "end_offsets": []}
+                continue
+            ends = await consumer.end_offsets(partitions)
+            all_ends.update(ends)
+            offsets = [ends[tp] for tp in partitions]
+            health.topics[name] = {"partitions": len(partitions), "records": sum(offsets), "end_offsets": offsets}
+    return all_ends
+
+
+async def _agents(target: Target, health: Health, ends: dict[TopicPartition, int]) -> None:
+    admin = AIOKafkaAdminClient(bootstrap_servers=target.bootstrap, client_id="emberlog-status")
+    await admin.start()
+    try:
+        for agent in AGENTS:
+            topic = getattr(target.topics, AGENT_TOPICS[agent])
+            group = f"{target.topics.prefix}{GROUP_PREFIX}-{agent}"
+            try:
+                committed = await admin.list_consumer_group_offsets(group)
+            except GroupCoordinatorNotAvailableError:  # a broker that never had a consumer group
+                committed = {}
+            done = {tp: place.offset for tp, place in committed.items() if tp.topic == topic and place.offset >= 0}
+            mine = {tp: end for tp, end in ends.items() if tp.topic == topic}
+            health.agents[agent] = sum(max(0, end - done.get(tp, 0)) for tp, end in mine.items()) if done else None
+    finally:
+        await admin.close()
+
+
+async def _views(target: Target, health: Health, ends: dict[TopicPartition, int]) -> None:
+    async with await psycopg.AsyncConnection.connect(target.dsn, autocommit=True) as connection:
+        for name in REGISTRY:
+            health.views[name] = await _view(connection, name, ends)
+        if "parked" in health.views and health.views["parked"]["generation"] is not None:
+            health.parked = await _one(connection, "SELECT count(*) FROM parked_work")
+
+
+async def _view(connection: psycopg.AsyncConnection[Any], name: str, ends: dict[TopicPartition, int]) -> dict[str, Any]:
+    try:
+        live = await _one(
+            connection, "SELECT generation FROM emberlog_view_generation WHERE view = %s AND state = 'live'", (name,)
+        )
+    except psycopg.errors.UndefinedTable:
+        live = None
+    if live is None:
+        return {"generation": None, "lag": None, "alarms": 0, "problems": 0}
+    cursor = await connection.execute(f"SELECT topic, partition, next_offset FROM emberlog_{name}_checkpoint")
+    lag = 0
+    for topic, partition, offset in await cursor.fetchall():
+        lag += max(0, ends.get(TopicPartition(topic, partition), offset) - offset)
+    return {
+        "generation": live,
+        "lag": lag,
+        "alarms": await _one(connection, f"SELECT count(*) FROM emberlog_{name}_owner_alarm"),
+        "problems": await _one(connection, f"SELECT count(*) FROM emberlog_{name}_view_problem"),
+    }
+
+
+async def _one(connection: psycopg.AsyncConnection[Any], query: str, parameters: tuple[Any, ...] = ()) -> Any:
+    row = await (await connection.execute(query, parameters)).fetchone()
+    return row[0] if row else None

@@ -1,0 +1,62 @@
+"""The sample conversation, moved by whole days so that it ends within the last day."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from importlib.resources import files
+from typing import Any
+
+import orjson
+from pydantic import TypeAdapter
+
+from schemas.ids import turn_id
+from schemas.owner import Owner
+from schemas.types import InboxTurn
+
+LAST_TURN_BACK = timedelta(hours=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A question to the memory of ``owner``; the first answer must hold ``expect``."""
+
+    owner: str
+    question: str
+    expect: str
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """What the demo plays. ``repeated`` is said twice, ``to_forget`` once; both are messages' whole texts."""
+
+    turns: tuple[InboxTurn, ...]
+    repeated: str
+    to_forget: str
+    forgotten_question: str
+    ask: tuple[Question, ...]
+
+    def turns_saying(self, text: str) -> list[InboxTurn]:
+        """Turns in which a message is exactly ``text``."""
+        return [turn for turn in self.turns if any(m.content == text for m in turn.messages)]
+
+
+def turn_id_of(turn: InboxTurn) -> str:
+    """The id that admission gives to a turn of the script."""
+    assert turn.id is not None
+    return turn_id(Owner.parse(turn.owner).reference, turn.id)
+
+
+def load_script(now: datetime) -> Script:
+    """The committed conversation with its dates moved; ``now`` is aware."""
+    raw: dict[str, Any] = orjson.loads(files("ops.demo").joinpath("conversation.json").read_bytes())
+    turns = TypeAdapter(tuple[InboxTurn, ...]).validate_python(raw["turns"])
+    last = max(t.occurred_at for t in turns if t.occurred_at)
+    shift = timedelta(days=(now - LAST_TURN_BACK - last).days)  # whole days: mornings stay mornings
+    return Script(
+        turns=tuple(replace(t, occurred_at=t.occurred_at + shift if t.occurred_at else None) for t in turns),
+        repeated=raw["repeated"],
+        to_forget=raw["to_forget"],
+        forgotten_question=raw["forgotten_question"],
+        ask=tuple(Question(**q) for q in raw["ask"]),
+    )

@@ -1,0 +1,186 @@
+"""Wiring: settings and addresses become the parts of worker, projector and recall."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import psycopg
+import structlog
+from aiokafka import TopicPartition
+from psycopg_pool import AsyncConnectionPool
+
+from ops.keys import audit_key, check_key, local_key
+from ops.settings import Settings
+from projections.errors import is_outage
+from projections.recall import Recall
+from projections.records import Positions
+from projections.runner import ProjectionRunner, RunnerConfig
+from projections.view import ViewSettings
+from projections.views import build_views
+from streams.config import WorkerConfig
+from streams.extraction.embedders import build_embedder
+from streams.extraction.errors import ModelUnavailable
+from streams.extraction.ports import Embedder, KnownMemory
+from streams.kafka import end_offset, reader
+
+log = structlog.get_logger(__name__)
+OnReady = Callable[[], None]
+POOL_WAIT_S = 10.0
+OUTAGE_PAUSE_S = 0.5
+
+
+def make_embedder(settings: Settings) -> Embedder:
+    """The embedder that the settings ask for."""
+    key = settings.embedding_api_key
+    return build_embedder(
+        settings.embedding_base_url,
+        settings.embedding_model,
+        settings.embedding_dim,
+        api_key=key.get_secret_value() if key else None,
+        timeout_s=settings.model_timeout_s,
+    )
+
+
+@asynccontextmanager
+async def open_recall(settings: Settings, dsn: str, embedder: Embedder, connections: int = 4) -> AsyncIterator[Recall]:
+    """Recall over the live views, with a pool of connections of its own."""
+    from streams.agents.embed import HEAD
+
+    pool: AsyncConnectionPool[Any] = AsyncConnectionPool(
+        dsn, min_size=1, max_size=connections, open=False, timeout=POOL_WAIT_S, kwargs={"autocommit": True}
+    )
+    async with pool:
+        yield Recall(pool, settings.topics, model=embedder.name, head=HEAD)
+
+
+class Projected:
+    """The archive as extraction asks for it (``streams.recent.ProjectedMemories``)."""
+
+    def __init__(self, recall: Recall, bootstrap: str, events: str) -> None:
+        self._recall, self._bootstrap, self._events = recall, bootstrap, events
+
+    async def nearest(self, owner_ref: str, vector: Sequence[float], limit: int) -> tuple[Sequence[KnownMemory], int]:
+        """The owner's nearest memories (those still without a vector last, score 0) and the last command applied.
+
+        Raises ModelUnavailable while the database is away: extraction then pauses, and parks nothing.
+        """
+        try:
+            found = await self._recall.nearest(owner_ref, vector, limit)
+        except psycopg.Error as error:
+            if is_outage(error):
+                raise ModelUnavailable("the database is away") from None
+            raise
+        return [KnownMemory(row.memory_id, row.text, row.score or 0.0) for row in found.rows], found.last_cause
+
+    async def lag(self, partition: int) -> int:
+        """Events of the partition that the archive has not applied. Waits while the database is away."""
+        applied = (await self._positions()).get((self._events, partition), 0)
+        consumer = reader(self._bootstrap, "lag")
+        await consumer.start()
+        try:
+            return max(0, await end_offset(consumer, TopicPartition(self._events, partition)) - applied)
+        finally:
+            await consumer.stop()
+
+    async def _positions(self) -> Positions:
+        while True:
+            try:
+                return (await self._recall.positions())["thermal"]
+            except psycopg.Error as error:
+                if not is_outage(error):
+                    raise
+                log.warning("waiting for the database", error=type(error).__name__)
+                await asyncio.sleep(OUTAGE_PAUSE_S)
+
+
+@asynccontextmanager
+async def worker_config(settings: Settings, bootstrap: str, dsn: str, agents: frozenset[str]) -> AsyncIterator[WorkerConfig]:
+    """What a worker needs, with its extractor, embedder and database pool open. Raises KeyFileError."""
+    from streams.extraction.build import ModelConfig, build_extractor
+    from streams.recent import RecentFacts
+
+    key = local_key(settings.data_dir)
+    await check_key(dsn, "local", key)
+    embedder = make_embedder(settings)
+    model = None
+    if settings.vllm_base_url is not None:
+        model = ModelConfig(
+            base_url=settings.vllm_base_url,
+            model=settings.vllm_model,
+            api_key=settings.vllm_api_key.get_secret_value() if settings.vllm_api_key else None,
+            temperature=settings.vllm_temperature,
+            max_tokens=settings.vllm_max_tokens,
+            timeout_s=settings.model_timeout_s,
+            call_timeout_s=2 * settings.model_timeout_s,
+        )
+    connections = max(4, min(16, settings.max_in_flight))
+    async with open_recall(settings, dsn, embedder, connections) as recall:
+        recent = RecentFacts(Projected(recall, bootstrap, settings.topics.events), embedder)
+        extractor = build_extractor(model, embedder, recent, in_flight=settings.max_in_flight)
+        try:
+            yield WorkerConfig(
+                bootstrap=bootstrap,
+                topics=settings.topics,
+                state_dsn=dsn,
+                data_dir=settings.data_dir,
+                local_key=key,
+                policy=settings.policy,
+                extractor=extractor,
+                embedder=embedder,
+                recent=recent,
+                agents=agents,
+                max_in_flight=settings.max_in_flight,
+                # chat and embedding calls of one extraction together
+                call_timeout_s=2 * settings.model_timeout_s,
+                attempts=settings.model_attempts,
+                session_timeout_s=settings.session_timeout_s,
+            )
+        finally:
+            await extractor.close()
+            await embedder.close()
+
+
+async def run_worker(
+    settings: Settings, bootstrap: str, dsn: str, agents: frozenset[str], stop: asyncio.Event, on_ready: OnReady
+) -> None:
+    """Run the agents until ``stop`` is set."""
+    from streams import worker
+
+    async with worker_config(settings, bootstrap, dsn, agents) as config:
+        log.info("worker starts", agents=sorted(agents), rules_only=settings.rules_only)
+        await worker.run_worker(config, stop, on_ready)
+
+
+def view_settings(settings: Settings) -> ViewSettings:
+    """What the views need to know."""
+    return ViewSettings(topics=settings.topics, audit_key=audit_key(settings.data_dir))
+
+
+def runner_config(bootstrap: str, dsn: str) -> RunnerConfig:
+    """Addresses for runners and rebuilds."""
+    return RunnerConfig(bootstrap=bootstrap, dsn=dsn)
+
+
+async def run_projector(
+    settings: Settings, bootstrap: str, dsn: str, names: Iterable[str], stop: asyncio.Event, on_ready: OnReady
+) -> None:
+    """Run a runner per view until ``stop`` is set; when one of them fails, all stop and its error is raised."""
+    config = view_settings(settings)
+    await check_key(dsn, "audit", config.audit_key)
+    runners = [ProjectionRunner(view, runner_config(bootstrap, dsn)) for view in build_views(config, names).values()]
+    log.info("projector starts", views=[runner.view.name for runner in runners])
+    async with asyncio.TaskGroup() as group:
+        running = [group.create_task(runner.run(stop), name=runner.view.name) for runner in runners]
+        ready = group.create_task(_until_placed(runners, on_ready))
+        await asyncio.wait(running)
+        ready.cancel()
+
+
+async def _until_placed(runners: Sequence[ProjectionRunner], on_ready: OnReady) -> None:
+    """Call ``on_ready`` once every runner has taken over its checkpoint and reads."""
+    while not all(runner.applied for runner in runners):  # noqa: ASYNC110 - the runners offer no event for it
+        await asyncio.sleep(0.01)
+    on_ready()

@@ -1,0 +1,63 @@
+"""Making everything that a deployment needs: the vector extension, topics, tables of the decider and of the views, key checks."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg
+
+from ops.keys import audit_key, check_key, local_key
+from projections import generation
+from projections.view import ViewSettings
+from projections.views import build_views
+from schemas.topics import Topics
+from streams.setup import create_state_tables, create_topics
+
+
+class SetupError(RuntimeError):
+    """Something that setup needs and cannot make. The text says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class SetUp:
+    """What a setup found or made: topics that are new, views that are installed."""
+
+    new_topics: tuple[str, ...]
+    views: tuple[str, ...]
+
+
+async def set_up(bootstrap: str, dsn: str, topics: Topics, data_dir: Path) -> SetUp:
+    """Make what is missing; repeating it does no harm.
+
+    Raises SetupError, KeyFileError (keys of another installation), streams.setup.TopicsDiffer.
+    """
+    settings = ViewSettings(topics=topics, audit_key=audit_key(data_dir))
+    made, views = await asyncio.gather(create_topics(bootstrap, topics), _tables(dsn, settings, local_key(data_dir)))
+    return SetUp(tuple(made), views)
+
+
+async def _tables(dsn: str, settings: ViewSettings, key: bytes) -> tuple[str, ...]:
+    await _extension(dsn)
+    await check_key(dsn, "local", key)
+    await check_key(dsn, "audit", settings.audit_key)
+    await create_state_tables(dsn)
+    views = build_views(settings)
+    await generation.install(dsn, list(views.values()))
+    return tuple(views)
+
+
+async def _extension(dsn: str) -> None:
+    async with await psycopg.AsyncConnection.connect(dsn, autocommit=True) as connection:
+        found = await connection.execute("SELECT 1 FROM pg_extension WHERE extname = 'vector'")
+        if await found.fetchone():
+            return
+        try:
+            await connection.execute("CREATE EXTENSION IF NOT EXISTS vector")
+        except psycopg.errors.InsufficientPrivilege:
+            raise SetupError("the database lacks the extension vector: run CREATE EXTENSION vector as its superuser") from None
+        except (psycopg.errors.UndefinedFile, psycopg.errors.FeatureNotSupported):
+            raise SetupError(
+                "PostgreSQL lacks pgvector: install it on the server, or use the image pgvector/pgvector:pg16"
+            ) from None

@@ -1,0 +1,133 @@
+"""What the command line says where nothing runs: help, settings, and errors that tell what to do."""
+
+from __future__ import annotations
+
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from ops.cli.main import app
+from tests.cli.support import Cli
+
+COMMANDS = (
+    "demo", "up", "publish", "recall", "forget", "tail", "status", "counts", "verify", "rebuild", "setup", "worker", "project",
+    "settings", "parked list", "parked show", "parked retry", "parked drop",
+)  # fmt: skip
+NEED_A_RUNNING_SET = (
+    ("tail",), ("recall", "x", "--owner", "u-1"), ("verify",), ("parked", "retry", "--all"), ("status",), ("worker",),
+    ("publish", "--owner", "u-1", "--text", "hello"),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_itself(command: str) -> None:
+    done = CliRunner().invoke(app, [*command.split(), "--help"], prog_name="emberlog")
+    assert done.exit_code == 0
+    assert f"emberlog {command}" in " ".join(done.output.split())
+    assert len(done.output.split()) > 15
+
+
+def test_help_is_quick_as_it_imports_nothing_heavy(cli: Cli) -> None:
+    program = "import sys; from ops.cli import main; print(*{m.partition('.')[0] for m in sys.modules})"
+    loaded = subprocess.run([sys.executable, "-P", "-c", program], capture_output=True, text=True, check=True).stdout.split()
+    assert not {"aiokafka", "faust", "mem0", "numpy", "openai", "psycopg", "pydantic"} & set(loaded)
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cli.ok("--help")
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    # processor time, which other work on the machine does not stretch: 0.3 s when written
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 0.8
+
+
+@pytest.mark.parametrize("command", NEED_A_RUNNING_SET, ids=lambda c: " ".join(c[:2]))
+def test_where_nothing_runs_a_command_says_how_to_start(cli: Cli, command: tuple[str, ...]) -> None:
+    error = cli.fails(*command, code=3)
+    assert "nothing runs on .emberlog" in error
+    assert "start it with: emberlog up" in error
+
+
+def test_one_address_alone_is_refused(tmp_path: Path) -> None:
+    error = Cli(tmp_path, {"EMBERLOG_KAFKA_BOOTSTRAP": "localhost:1"}).fails("status", code=1)
+    assert "EMBERLOG_POSTGRES_DSN" in error
+
+
+def test_services_that_do_not_answer_are_named_without_their_password(tmp_path: Path) -> None:
+    away = {
+        "EMBERLOG_KAFKA_BOOTSTRAP": "127.0.0.1:9",
+        "EMBERLOG_POSTGRES_DSN": "postgresql://emberlog:correct-horse@127.0.0.1:9/emberlog",
+    }
+    cli = Cli(tmp_path, away)
+    for command in (("tail",), ("counts",), ("verify", "thermal"), ("publish", "--owner", "u", "--text", "hello"), ("setup",)):
+        error = cli.fails(*command, code=3)
+        assert "cannot be reached" in error or "does not answer" in error
+        assert "correct-horse" not in error
+    done = cli.run("status")
+    assert done.code == 3
+    assert "Kafka does not answer" in done.out
+    assert "correct-horse" not in done.out + done.err
+
+
+def test_wrong_settings_are_told_before_anything_else(tmp_path: Path) -> None:
+    error = Cli(tmp_path, {"EMBERLOG_PARTITIONS": "many", "EMBERLOG_LOG_LEVEL": "loud"}).fails("status", code=2)
+    assert "EMBERLOG_PARTITIONS" in error
+    assert "EMBERLOG_LOG_LEVEL" in error
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("publish",), "either a file of JSON lines or --text"),
+        (("publish", "--text", "hello"), "--text needs --owner"),
+        (("publish", "--owner", "a/b/c", "--text", "hello"), "an owner's kind is one of"),
+        (("publish", "none.ndjson"), "none.ndjson cannot be read"),
+        (("recall", "x", "--owner", "default/person/u"), "write an owner as default/user/u-1"),
+        (("worker", "--agents", "admit,guess"), "agents are admit, extract, decide, embed"),
+        (("project", "everything"), "views are thermal, embeddings"),
+        (("verify", "everything"), "views are thermal, embeddings"),
+        (("demo", "--limit", "3"), "--limit belongs to --locomo"),
+        (("demo", "--locomo", "none.json"), "none.json cannot be read"),
+        (("parked", "retry"), "say which"),
+    ],
+)
+def test_wrong_input_is_told_with_what_would_be_right(cli: Cli, arguments: tuple[str, ...], says: str) -> None:
+    done = cli.run(*arguments)
+    assert done.code in (1, 2)
+    assert says in " ".join(done.err.split())
+    assert "Traceback" not in done.err
+
+
+def test_a_file_with_wrong_lines_is_refused_whole_with_each_line_named(cli: Cli) -> None:
+    good = '{"owner": "u-1", "session_id": "s", "messages": [{"role": "user", "content": "hello"}]}'
+    lines = [good, "not json", '{"owner": "u-1", "messages": []}', "", '{"owner": "x/y/z", "session_id": "s", "messages": [1]}']
+    (cli.cwd / "turns.ndjson").write_text("\n".join(lines))
+    error = cli.fails("publish", "turns.ndjson", code=2)
+    assert "turns.ndjson:2: not JSON" in error
+    assert "turns.ndjson:3: " in error
+    assert "turns.ndjson:5: " in error
+    assert "turns.ndjson:1" not in error
+    assert "nothing was published" in error
+
+
+def test_settings_are_shown_with_source_and_masked(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("VLLM_API_KEY=sk-battery-staple\nEMBERLOG_PARTITON=3\n")
+    cli = Cli(tmp_path, {"EMBERLOG_PARTITIONS": "8"})
+    done = cli.ok("settings")
+    assert "battery-staple" not in done.out
+    assert "did you mean EMBERLOG_PARTITIONS?" in done.err
+    shown = {row["name"]: row for row in cli.ok("settings", "--json").json}
+    assert shown["EMBERLOG_PARTITIONS"]["source"] == "environment"
+    assert shown["VLLM_API_KEY"] == {**shown["VLLM_API_KEY"], "value": "********", "source": ".env", "secret": True}
+    assert all(row["doc"] for row in shown.values())
+
+
+def test_settings_explain_themselves_even_where_a_value_is_wrong(tmp_path: Path) -> None:
+    cli = Cli(tmp_path, {"EMBERLOG_PARTITIONS": "many"})
+    cli.fails("settings", code=2)
+    assert "EMBERLOG_PARTITIONS" in cli.ok("settings", "--doc").out
+
+
+def test_the_version_is_told(cli: Cli) -> None:
+    assert cli.ok("--version").out.strip()[0].isdigit()
