@@ -43,10 +43,10 @@ async def run_worker(config: WorkerConfig, stop: asyncio.Event, on_ready: Callab
         async with ParkingLot(config.bootstrap, config.topics) as lot:
             agents = Agents(config, lot, producer, on_fatal)
             apps = agents.build()
+            watches: list[asyncio.Task[None]] = []
             try:
-                for app in apps:
-                    await app.start()
-                watches = [asyncio.create_task(_watch(app, on_fatal)) for app in apps]
+                await asyncio.gather(*(app.start() for app in apps))
+                watches += [asyncio.create_task(_watch(app, on_fatal)) for app in apps]
                 await _until_stopped(agents, stop, fatal, on_ready)
             finally:
                 for watch in watches:
