@@ -67,3 +67,9 @@ async def until_done(work: Callable[[], Awaitable[T]], on_outage: Callable[[Base
             on_outage(error)
             await asyncio.sleep(pause)
             pause = min(pause * 2, 5.0)
+
+
+def is_cancelled() -> bool:
+    """Whether the running task itself was cancelled, told apart from a CancelledError that a client lets out of its own tasks."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

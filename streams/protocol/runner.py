@@ -101,7 +101,10 @@ class PartitionRunner:
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, 5.0)
             except asyncio.CancelledError:
-                raise
+                if kafka.is_cancelled():
+                    raise
+                log.warning("a partition of the decider begins again", partition=self._partition, error="CancelledError")
+                await asyncio.sleep(pause)
             except BaseException as error:
                 self._parts.on_fatal(error)
                 return

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -93,9 +92,17 @@ class Session:
         await self._close()
 
     async def _close(self) -> None:
-        for closing in (self._tailer.stop(), self._producer.stop(), self._store.close()):
-            with contextlib.suppress(Exception):
-                await closing
+        cancelled = False
+        for close in (self._tailer.stop, self._producer.stop, self._store.close):
+            try:
+                await close()
+            except asyncio.CancelledError:
+                # a client that waits for a cancelled task of its own raises this too: only ours may end the partition
+                cancelled = cancelled or kafka.is_cancelled()
+            except Exception as error:
+                log.info("a client did not close in order", partition=self._partition, error=type(error).__name__)
+        if cancelled:
+            raise asyncio.CancelledError
 
     async def run(self) -> None:
         """Work until something fails."""
