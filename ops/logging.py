@@ -30,6 +30,7 @@ LEVELS = {
     "mode": logging.WARNING,
     "asyncio": logging.WARNING,
     "httpx": logging.WARNING,
+    "httpx2": logging.WARNING,
     "httpcore": logging.WARNING,
     "openai": logging.WARNING,
     "psycopg": logging.WARNING,

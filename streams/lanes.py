@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections import deque
 from collections.abc import Awaitable, Callable
+
+from streams import tasks
 
 Job = Callable[[], Awaitable[None]]
 
@@ -49,9 +50,4 @@ class Lanes:
 
     async def stop(self) -> None:
         """Cancel everything that runs or waits; unfinished work is delivered again later."""
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        for task in tasks:
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+        await tasks.end(*self._tasks)

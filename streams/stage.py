@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import structlog
 
 from schemas import ids
+from streams import tasks
 from streams.acks import OrderedAcks
 from streams.lanes import Lanes
 from streams.parking.lot import ParkingLot, Place
@@ -120,8 +121,7 @@ class Stage:
 
     async def stop(self) -> None:
         """Stop without finishing; what is under way is delivered again."""
-        for task in list(self._retries):
-            task.cancel()
+        await tasks.end(*self._retries)
         await self._lanes.stop()
 
     async def _process(self, owner: str, work: Work) -> None:

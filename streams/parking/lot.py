@@ -7,7 +7,6 @@ read again when it is needed), so a full lot costs little. What we write ourselv
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -19,7 +18,7 @@ from schemas import codec, envelope, ids
 from schemas.errors import ContractError
 from schemas.topics import Topics, partition_of
 from schemas.types import ParkedRecord, ParkedResolved, ParkedRetryRequested, WorkParked
-from streams import kafka
+from streams import kafka, tasks
 
 log = structlog.get_logger(__name__)
 SOURCE = "emberlog/parking"
@@ -75,9 +74,7 @@ class ParkingLot:
 
     async def __aexit__(self, *_: object) -> None:
         if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+            await tasks.end(self._task)
         await self._consumer.stop()
         await self._producer.stop()
 

@@ -8,13 +8,12 @@ again: appends under way may still land, and may.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Callable
 
 import psycopg
 import structlog
 
-from streams import kafka
+from streams import kafka, tasks
 from streams.acks import OrderedAcks
 from streams.parking.lot import Place
 from streams.protocol.commands import RawCommand
@@ -49,12 +48,10 @@ class PartitionRunner:
 
     async def stop(self) -> None:
         """Stop without finishing: what is not confirmed will be delivered again."""
-        if self._supervisor is not None:
-            self._supervisor.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._supervisor
-        self._acks.close()
         self._stopped = True
+        self._acks.close()
+        if self._supervisor is not None:
+            await tasks.end(self._supervisor)
         self._room.release()  # whoever waits for room finds the runner stopped, and lets the next one know
 
     async def take(self, raw: RawCommand, ack: Callable[[], object]) -> None:
@@ -87,7 +84,7 @@ class PartitionRunner:
 
     async def _supervise(self) -> None:
         pause = 0.2
-        while True:
+        while not self._stopped:
             session = Session(self._parts, self._partition, self._kick, self._raw, self._finished)
             try:
                 async with session:

@@ -106,14 +106,19 @@ class Session:
 
     async def run(self) -> None:
         """Work until something fails."""
+        # no TaskGroup: it takes a task that a client's stray CancelledError ended for one that is done, and under Python 3.11 it
+        # leaves the parent marked as cancelled after a failure
+        tasks = [asyncio.create_task(part) for part in (self._drive(), self._tail(), self._materialise())]
         try:
-            async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._drive())
-                tasks.create_task(self._tail())
-                tasks.create_task(self._materialise())
-        except BaseExceptionGroup as group:
-            # the first failure says why; the others are its consequences
-            raise group.exceptions[0] from None
+            ended, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        for task in ended:
+            if not task.cancelled():
+                task.result()
+        raise ConnectionError("a client of this partition ended by itself")
 
     # -- commands to appends
 
