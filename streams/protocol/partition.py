@@ -102,13 +102,8 @@ class PartitionDecider:
 
     def adopt(self, owner: str, state: OwnerState, parked: dict[int, str] | None = None) -> Lane:
         """Begin with ``owner`` in its confirmed ``state``; ``parked`` are its entries in the parking lot."""
-        lane = self.lanes[owner] = Lane(state)
-        for offset, parked_id in sorted((parked or {}).items()):
-            if offset > state.last_cause:
-                lane.parked[offset] = parked_id
-            else:
-                # void: the log moved past it, by a retry that was confirmed just before a crash
-                self._healed.append(Pending(offset, owner, None, parked_id=parked_id))
+        lane = self.lanes[owner] = Lane(state, parked=dict(parked or {}))
+        self._settle(owner, lane)
         return lane
 
     def offer(self, item: Pending) -> None:
@@ -129,9 +124,11 @@ class PartitionDecider:
         """Decide parked commands of ``owner`` again, in order and before anything newer."""
         lane = self.lanes[owner]
         known = {p.offset for p in lane.pending}
-        fresh = [i for i in sorted(items, key=lambda i: i.offset) if i.offset in lane.parked and i.offset not in known]
+        fresh = [i for i in items if i.offset in lane.parked and i.offset not in known]
         if fresh:
-            lane.pending.extendleft(reversed(fresh))
+            # asked twice, the second time for more: together they must still be in order, before anything newer
+            from_lot = sorted([*fresh, *(p for p in lane.pending if p.parked_id is not None)], key=lambda p: p.offset)
+            lane.pending = deque([*from_lot, *(p for p in lane.pending if p.parked_id is None)])
             self._look_at(owner)
 
     def observe(self, slice_: Slice) -> Verdict:
@@ -148,7 +145,7 @@ class PartitionDecider:
             # own or another's: what is accepted is the state, and what it decided is done; the rest is decided again from here
             lane.state = fold(lane.state, slice_.events)
             lane.sent = None
-            self._settle(lane)
+            self._settle(slice_.owner, lane)
         elif own:
             lane.sent = None
         self._look_at(slice_.owner)
@@ -160,6 +157,7 @@ class PartitionDecider:
         lane.parking.discard(item.offset)
         lane.parked[item.offset] = parked_id
         self._finished.append(item.offset)
+        self._settle(item.owner, lane)
         self._look_at(item.owner)
 
     def unparked(self, owner: str, offset: int) -> None:
@@ -215,9 +213,14 @@ class PartitionDecider:
             self.lanes[item.owner].parked.pop(item.offset, None)
             self._healed.append(item)
 
-    def _settle(self, lane: Lane) -> None:
-        while lane.pending and lane.pending[0].offset <= lane.state.last_cause:
+    def _settle(self, owner: str, lane: Lane) -> None:
+        """Finish what the log has moved past: pending commands are done, parked entries void (a retry was confirmed just before a
+        crash, or a zombie parked what another decider had decided)."""
+        last = lane.state.last_cause
+        while lane.pending and lane.pending[0].offset <= last:
             self._finish(lane.pending.popleft())
+        for offset in sorted(o for o in lane.parked if o <= last):
+            self._healed.append(Pending(offset, owner, None, parked_id=lane.parked.pop(offset)))
 
     def _look_at(self, owner: str) -> None:
         """Work out what the lane needs next: parking of its head, or a decision."""
@@ -239,7 +242,7 @@ class PartitionDecider:
         if not lane.parked or not lane.pending:
             return None
         first = min(lane.parked)
-        return None if lane.pending[0].parked_id is not None else lane.parked[first]
+        return lane.parked[first] if lane.pending[0].offset > first else None
 
     def _park_all(self, lane: Lane, reason: str, behind: str | None) -> None:
         while lane.pending:

@@ -14,7 +14,7 @@ from schemas import envelope
 from schemas.errors import ContractError
 from schemas.slices import Slice, SliceAssembler, Verdict
 from schemas.topics import Topics
-from streams import kafka
+from streams import kafka, tasks
 from streams.decider import EMPTY, OwnerState, decide
 from streams.parking.lot import ParkingLot
 from streams.protocol import batch
@@ -108,13 +108,11 @@ class Session:
         """Work until something fails."""
         # no TaskGroup: it takes a task that a client's stray CancelledError ended for one that is done, and under Python 3.11 it
         # leaves the parent marked as cancelled after a failure
-        tasks = [asyncio.create_task(part) for part in (self._drive(), self._tail(), self._materialise())]
+        parts = [asyncio.create_task(part) for part in (self._drive(), self._tail(), self._materialise())]
         try:
-            ended, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            ended, _ = await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await tasks.end(*parts)
         for task in ended:
             if not task.cancelled():
                 task.result()

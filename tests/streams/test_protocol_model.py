@@ -163,6 +163,51 @@ def test_a_command_that_raises_is_parked_once_the_earlier_ones_are_confirmed_and
     assert (second.pending.offset, second.behind) == (2, "p1")
 
 
+def test_parked_commands_retried_twice_while_more_were_being_parked_keep_their_order() -> None:
+    healthy = False
+
+    def faulty(state: Any, command: Any, cause: int) -> Any:
+        if cause == 0 and not healthy:
+            raise Poison
+        return decide(state, command, cause)
+
+    machine = PartitionDecider(faulty, iter("abcdefgh").__next__)
+    machine.adopt(OWNER, EMPTY)
+    for offset in range(3):
+        _offer(machine, offset, TEXTS[offset])
+    machine.appends(100)
+    (head,) = machine.parks()
+    machine.parked(head.pending, "p0")
+    behind = machine.parks()
+    from_lot = [replace(p.pending, parked_id=f"p{p.pending.offset}") for p in (head, *behind)]
+    machine.retry(OWNER, from_lot[:1])
+    for park in behind:
+        machine.parked(park.pending, f"p{park.pending.offset}")
+    healthy = True
+    machine.retry(OWNER, from_lot)
+    (append,) = machine.appends(100)
+    assert append.commands == (0, 1, 2)
+
+
+def test_what_a_zombie_parked_after_another_decider_had_decided_it_is_void() -> None:
+    machine = PartitionDecider(decide, iter("abcdefgh").__next__)
+    machine.adopt(OWNER, EMPTY, {3: "p3"})
+    _offer(machine, 2, TEXTS[0])  # before the parked one: it is decided, not parked behind it
+    (append,) = machine.appends(100)
+    assert append.commands == (2,)
+    machine.observe(Slice(OWNER, "other", 1, decide(EMPTY, extracted("t3", TEXTS[1]), 3), 1))
+    assert [i.parked_id for i in machine.healed()] == ["p3"]
+    machine.retry(OWNER, [Pending(3, OWNER, extracted("t3", TEXTS[1]), parked_id="p3")])
+    assert machine.appends(100) == []
+
+
+def test_a_retry_that_leaves_the_oldest_out_decides_nothing_out_of_order() -> None:
+    machine = PartitionDecider(decide, iter("abcdefgh").__next__)
+    machine.adopt(OWNER, EMPTY, {3: "p3", 4: "p4"})
+    machine.retry(OWNER, [Pending(4, OWNER, extracted("t4", TEXTS[0]), parked_id="p4")])
+    assert machine.appends(100) == []
+
+
 def test_parked_entries_at_or_below_the_owners_position_are_void() -> None:
     machine = PartitionDecider(decide, iter("abcdefgh").__next__)
     machine.adopt(OWNER, replace(EMPTY, last_cause=4), {3: "p3", 4: "p4", 6: "p6"})
