@@ -175,8 +175,11 @@ async def run_projector(
     async with asyncio.TaskGroup() as group:
         running = [group.create_task(runner.run(stop), name=runner.view.name) for runner in runners]
         ready = group.create_task(_until_placed(runners, on_ready))
-        await asyncio.wait(running)
+        await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
         ready.cancel()
+        for runner in running:
+            if runner.done() and not stop.is_set() and (runner.cancelled() or runner.exception() is None):
+                raise RuntimeError(f"the runner of view {runner.get_name()} ended by itself")
 
 
 async def _until_placed(runners: Sequence[ProjectionRunner], on_ready: OnReady) -> None:

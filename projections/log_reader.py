@@ -67,7 +67,12 @@ class KafkaLog:
         return self
 
     async def __aexit__(self, *exc: object) -> None:
-        await self._consumer.stop()
+        try:
+            await self._consumer.stop()
+        except asyncio.CancelledError:
+            # aiokafka lets one out of its own tasks when the broker goes away while it stops
+            if is_cancelled():
+                raise
 
     async def _must_exist(self, consumer: Any) -> None:
         have = await consumer.topics()
@@ -140,6 +145,12 @@ class KafkaLog:
     @staticmethod
     def _read(offsets: dict[Any, int]) -> Positions:
         return {(tp.topic, tp.partition): offset for tp, offset in offsets.items()}
+
+
+def is_cancelled() -> bool:
+    """Whether the running task itself was cancelled, told apart from a CancelledError that a client lets out of its own tasks."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 BROKER_AWAY = (KafkaError, ConnectionError, TopicMissing, OSError)

@@ -23,7 +23,7 @@ import structlog
 from projections import generation, metrics
 from projections.applier import Applier
 from projections.errors import CatchUpTimeout, NotInstalled, OtherFold, Promoted, is_outage
-from projections.log_reader import BROKER_AWAY, KafkaLog, ReaderConfig
+from projections.log_reader import BROKER_AWAY, KafkaLog, ReaderConfig, is_cancelled
 from projections.records import Positions, TopicPartition
 from projections.view import View
 
@@ -77,6 +77,10 @@ class ProjectionRunner:
                     await self._follow(applier, reader, stop, pause)
             except Promoted:
                 log.info("another generation is live, going on with it", view=self.view.name)
+            except asyncio.CancelledError as error:
+                if is_cancelled():
+                    raise
+                await self._paused(error, pause, stop)
             except (*BROKER_AWAY, psycopg.Error, NotInstalled, TimeoutError) as error:
                 if isinstance(error, psycopg.Error) and not is_outage(error):
                     raise
@@ -133,7 +137,7 @@ class ProjectionRunner:
             self.applied = dict(applier.positions)
             self._moved.notify_all()
 
-    async def _paused(self, error: Exception, pause: _Backoff, stop: asyncio.Event) -> None:
+    async def _paused(self, error: BaseException, pause: _Backoff, stop: asyncio.Event) -> None:
         cause = "database" if isinstance(error, psycopg.Error | NotInstalled) else "broker"
         metrics.OUTAGES.labels(self.view.name, cause).inc()
         seconds = pause.next()

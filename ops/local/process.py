@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import queue
 import subprocess
@@ -21,6 +22,7 @@ from ops.local.paths import LocalServicesError
 SHIM = Path(__file__).with_name("shim.py")
 # Boot time, and with it a start time in seconds, moves a little when the clock is adjusted.
 START_TIME_TOLERANCE_S = 2.0
+REAP_S = 5.0
 StopSteps = tuple[tuple[int, float], ...]
 
 
@@ -168,8 +170,16 @@ def wait_ended(process: ProcessId, deadline_s: float) -> bool:
         if time.monotonic() > end:
             return False
         time.sleep(0.01)
-    _children.pop(process.pid, None)
+    _reap(process.pid)
     return True
+
+
+def _reap(pid: int) -> None:
+    """Take notice of a child's end, which may have come after it was last asked: nobody else does."""
+    child = _children.pop(pid, None)
+    if child is not None:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            child.wait(REAP_S)
 
 
 def send(process: ProcessId, signal_number: int) -> bool:
@@ -193,7 +203,7 @@ def stop(process: ProcessId, steps: StopSteps) -> None:
     """
     for signal_number, patience_s in steps:
         if not send(process, signal_number) or wait_ended(process, patience_s):
-            _children.pop(process.pid, None)
+            _reap(process.pid)
             return
     raise LocalServicesError(f"process {process.pid} does not end, even when killed; look at it by hand")
 

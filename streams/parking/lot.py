@@ -22,6 +22,8 @@ from streams import kafka, tasks
 
 log = structlog.get_logger(__name__)
 SOURCE = "emberlog/parking"
+# a CancelledError too: aiokafka lets one out of its own tasks when the broker goes away
+PASSING: tuple[type[BaseException], ...] = (*kafka.OUTAGE_ERRORS, asyncio.CancelledError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +193,9 @@ class ParkingLot:
         while True:
             try:
                 batches = await self._consumer.getmany(timeout_ms=1_000, max_records=500)
-            except kafka.OUTAGE_ERRORS as error:
+            except PASSING as error:
+                if kafka.is_cancelled():
+                    raise
                 log.warning("the parking lot waits for the broker", error=type(error).__name__)
                 await asyncio.sleep(0.5)
                 continue

@@ -71,9 +71,10 @@ async def where_it_stands(line: Line, publishing: asyncio.Task[None]) -> str:
     for owner, events in log.owners.items():
         partition = partition_of(owner, topics.partitions)
         causes[partition] = max(causes.get(partition, -1), events[-1].meta.cause)
+    stacks = "\n".join([await process.tell_where() for process in line.processes])
     return (
-        f"publishing done: {publishing.done()}, ends {ends}, last cause by partition {causes}, {len(log.decided())} turns on the log, "
-        f"{await decided(line)} in the views, worker alive: {line.processes[0].alive}, views behind: {await line._behind(ends)}"
+        f"publishing done: {publishing.done()}, ends {ends}, last cause by partition {causes}, "
+        f"{len(log.decided())} turns on the log, {await decided(line)} in the views, behind: {await line.behind(ends)}\n{stacks}"
     )
 
 

@@ -6,11 +6,16 @@ process: nothing outlives the tests. ``--with`` imports a module first, which ma
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import faulthandler
 import importlib
 import json
 import os
+import signal
 import sys
 import threading
+from types import FrameType
 
 HEAVY = ("ops.wiring", "streams.worker", "streams.extraction.build", "wordllama", "faust", "projections.runner")
 
@@ -22,11 +27,20 @@ def _end_with_parent() -> None:
     os._exit(70)
 
 
+def _tell_where(_number: int, _frame: FrameType | None) -> None:
+    """SIGUSR1: the stacks of all threads and tasks go to the log, for a test that waits in vain."""
+    faulthandler.dump_traceback(file=sys.stderr)
+    with contextlib.suppress(RuntimeError):
+        for task in asyncio.all_tasks(asyncio.get_running_loop()):
+            task.print_stack(limit=12, file=sys.stderr)
+
+
 def main() -> None:
     """Prepare, wait, run."""
+    signal.signal(signal.SIGUSR1, _tell_where)
     arguments = sys.argv[1:]
     if arguments[0] == "--with":
-        importlib.import_module(arguments[1])
+        importlib.import_module(arguments[1]).install()
         arguments = arguments[2:]
     from ops.cli.main import main as emberlog
 

@@ -231,13 +231,14 @@ class Line:
         async def level() -> bool:
             topics = self.topics
             ends = await self.ends(topics.events, topics.embeddings, topics.parked)
-            state["behind"] = await self._behind(ends)
+            state["behind"] = await self.behind(ends)
             state["without a vector"] = (await self.rows(WITHOUT_VECTOR))[0][0]
             return not state["behind"] and not state["without a vector"]
 
         await until(level, lambda: f"the views are level: {state}", deadline_s)
 
-    async def _behind(self, ends: Mapping[tuple[str, int], int]) -> list[tuple[str, str, int, int]]:
+    async def behind(self, ends: Mapping[tuple[str, int], int]) -> list[tuple[str, str, int, int]]:
+        """View, topic, partition and records not applied yet, where there are any below ``ends``."""
         behind = []
         for view in ("thermal", "embeddings", "audit", "parked"):
             for topic, partition, at in await self.rows(f"SELECT topic, partition, next_offset FROM emberlog_{view}_checkpoint"):

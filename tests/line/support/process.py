@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import os
@@ -10,6 +11,8 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+import psutil
 
 from tests.line.support.waiting import until
 
@@ -92,6 +95,16 @@ class EmberlogProcess:
     def resume(self) -> None:
         """SIGCONT."""
         self.process.send_signal(signal.SIGCONT)
+
+    async def tell_where(self) -> str:
+        """What it is doing: the stacks of its threads and tasks, from its log."""
+        before = len(self.log())
+        if not self.alive:
+            return f"{self.name} ended with {self.exit_code}: {self.log()[-1000:]}"
+        self.process.send_signal(signal.SIGUSR1)
+        await asyncio.sleep(1)
+        used = psutil.Process(self.process.pid).cpu_percent(1.0)
+        return f"{self.name} uses {used:.0f} % of a core\n{self.log()[before:]}"
 
     def close(self) -> None:
         """Stop it in order, by force after a while; nothing happens when it is gone."""

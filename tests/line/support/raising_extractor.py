@@ -1,4 +1,4 @@
-"""Imported by ``launch --with``: the extractor raises, on turns that say so, for as long as the file is there and names them.
+"""Installed by ``launch --with``: the extractor raises, on turns that say so, for as long as the file is there and names them.
 
 No endpoint can make an extractor raise what it does not foresee; a fault in its own code can.
 """
@@ -30,4 +30,6 @@ async def _raise_or_extract(self: ModelExtractor, turn: TurnToExtract) -> Extrac
     return await _extract(self, turn)
 
 
-ModelExtractor.extract = _raise_or_extract  # type: ignore[method-assign, assignment]
+def install() -> None:
+    """Make this process's extractor raise. Not on import: the tests import this module for its names."""
+    ModelExtractor.extract = _raise_or_extract  # type: ignore[method-assign, assignment]
