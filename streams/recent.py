@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+import schemas.types
 from schemas.types import FactsExtracted
 from streams.extraction.ports import Embedder, KnownMemory, Message
 
@@ -84,6 +85,11 @@ class RecentFacts:
         if not facts:
             del self._facts[owner]
         return list(facts)
+
+
+def as_said(message: schemas.types.Message) -> Message:
+    """A message of the contract as extraction takes it."""
+    return Message(message.message_id, message.role, message.name, message.content, message.image_caption)
 
 
 class RecentMessages:

@@ -84,7 +84,7 @@ async def _until_stopped(
         ready.cancel()
 
 
-async def _watch(app: object, on_fatal: Callable[[BaseException], None]) -> None:
+async def _watch(app: Any, on_fatal: Callable[[BaseException], None]) -> None:
     """Report a crash of a Faust application: left alone it would sit there and consume nothing."""
-    await app._crashed.wait()  # type: ignore[attr-defined]
-    on_fatal(app.crash_reason or RuntimeError("a Faust application crashed"))  # type: ignore[attr-defined]
+    await app._crashed.wait()
+    on_fatal(app.crash_reason or RuntimeError("a Faust application crashed"))

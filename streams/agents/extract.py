@@ -17,7 +17,7 @@ from streams import kafka
 from streams.config import WorkerConfig
 from streams.extraction import ports
 from streams.extraction.errors import ExtractionError, ModelUnavailable
-from streams.recent import RecentMessages
+from streams.recent import RecentMessages, as_said
 from streams.stage import Away, Failed, Refused, Work
 
 log = structlog.get_logger(__name__)
@@ -45,7 +45,7 @@ class Extract:
         if self.config.recent is not None:
             vectors = [f.vector for f in extraction.facts[: len(command.facts)]]
             self.config.recent.remember(command, cause, vectors)
-        self.messages.add(turn.owner, turn.session_id, map(_port_message, turn.messages))
+        self.messages.add(turn.owner, turn.session_id, map(as_said, turn.messages))
 
     async def _extract(self, turn: ConversationTurn) -> ports.Extraction:
         to_extract = ports.TurnToExtract(
@@ -55,7 +55,7 @@ class Extract:
             agent_id=turn.agent_id,
             session_id=turn.session_id,
             occurred_at=turn.occurred_at,
-            messages=tuple(map(_port_message, turn.messages)),
+            messages=tuple(map(as_said, turn.messages)),
             recent_messages=self.messages.of(turn.owner, turn.session_id),
         )
         try:
@@ -124,13 +124,3 @@ def read_turn(work: Work) -> ConversationTurn:
         return codec.decode_as(ConversationTurn, work.value or b"")
     except ContractError as error:
         raise Refused(str(error)) from None
-
-
-def _port_message(message: object) -> ports.Message:
-    return ports.Message(
-        message_id=message.message_id,  # type: ignore[attr-defined]
-        role=message.role,  # type: ignore[attr-defined]
-        name=message.name,  # type: ignore[attr-defined]
-        content=message.content,  # type: ignore[attr-defined]
-        image_caption=message.image_caption,  # type: ignore[attr-defined]
-    )

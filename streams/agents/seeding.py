@@ -17,9 +17,8 @@ from schemas.errors import ContractError
 from schemas.types import ConversationTurn, FactsExtracted, Record
 from streams import kafka
 from streams.config import WorkerConfig
-from streams.extraction.ports import Message
 from streams.order import committed_offsets
-from streams.recent import RecentMessages
+from streams.recent import RecentMessages, as_said
 
 log = structlog.get_logger(__name__)
 
@@ -41,8 +40,7 @@ async def seed(config: WorkerConfig, messages: RecentMessages, partitions: set[i
 
     def turn(_: int, record: Record) -> None:
         if isinstance(record, ConversationTurn):
-            said = (Message(m.message_id, m.role, m.name, m.content, m.image_caption) for m in record.messages)
-            messages.add(record.owner, record.session_id, said)
+            messages.add(record.owner, record.session_id, map(as_said, record.messages))
 
     decided = await committed_offsets(config.bootstrap, config.group("decide"), topics.commands)
     extracted = await committed_offsets(config.bootstrap, config.group("extract"), topics.conversation)

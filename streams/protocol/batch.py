@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
+from typing import Any
 
 from aiokafka import AIOKafkaProducer
 
@@ -35,18 +36,18 @@ async def append(producer: AIOKafkaProducer, topic: str, partition: int, slices:
         await _send(producer, batch, topic, partition)
 
 
-async def _send(producer: AIOKafkaProducer, batch: object, topic: str, partition: int) -> None:
+async def _send(producer: AIOKafkaProducer, batch: Any, topic: str, partition: int) -> None:
     future = await producer.send_batch(batch, topic, partition=partition)
     await future
 
 
-def _fits(batch: object, records: list[tuple[bytes, bytes, envelope.Headers]]) -> bool:
+def _fits(batch: Any, records: list[tuple[bytes, bytes, envelope.Headers]]) -> bool:
     """Whether all of ``records`` go into ``batch``, by an upper estimate; an empty batch takes any slice."""
-    if not batch.record_count():  # type: ignore[attr-defined]
+    if not batch.record_count():
         return True
     per_record = 70  # varints, timestamps and CRC, rounded up
     need = sum(per_record + len(v) + len(k) + sum(len(n) + len(b) + 6 for n, b in h) for v, k, h in records)
-    return bool(batch.size() + need < kafka.MAX_BATCH_BYTES)  # type: ignore[attr-defined]
+    return bool(batch.size() + need < kafka.MAX_BATCH_BYTES)
 
 
 def _records(slice_: Append) -> list[tuple[bytes, bytes, envelope.Headers]]:
