@@ -17,7 +17,7 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
 UV_COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-header --no-annotate $(UPGRADE)
 
-.PHONY: help install jars demo up test lint types imports compose slow prove bench lock clean
+.PHONY: help install jars demo up test lint types imports compose asyncapi slow prove bench lock clean
 
 help: ## list the targets
 	@echo "Emberlog: memory for AI agents as an event-sourced stream"
@@ -68,7 +68,7 @@ prove: jars ## the full sizes of the proofs, with their figures; takes long
 	@$(BIN)/pytest -m prove -s
 
 bench: jars ## each benchmark at a small size
-	@for name in freshness locomo; do \
+	@for name in freshness locomo decide; do \
 		$(SAY) "benchmark $$name"; $(BIN)/python -m benchmarks.$$name --small; done
 
 lint: $(STAMP) ## ruff: rules and format
@@ -83,6 +83,11 @@ imports: $(STAMP) ## which package may import which
 
 compose: $(STAMP) ## docker-compose.yml against the Compose specification's schema
 	@$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
+
+asyncapi: $(STAMP) ## docs/asyncapi.yaml against the schemas and against the AsyncAPI specification (by npm, kept)
+	@$(BIN)/python -m schemas.asyncapi --check docs/asyncapi.yaml
+	@file="$$($(BIN)/python -m tests.docs.asyncapi_specification)"; \
+		$(BIN)/check-jsonschema --schemafile "$$file" docs/asyncapi.yaml
 
 lock: $(STAMP) ## write locks/ anew from pyproject.toml (newer versions: make lock UPGRADE=--upgrade)
 	@$(SAY) "locking the installer, the build backend, the application and the tools"

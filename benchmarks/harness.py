@@ -46,13 +46,23 @@ class AtMost:
 
 
 @dataclass(frozen=True, slots=True)
+class AtLeast:
+    """A goal: the figure reaches ``bound``."""
+
+    bound: float
+
+
+Goal = AtMost | AtLeast
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """What a benchmark found. ``goals`` bound figures by name."""
 
     sizes: Mapping[str, Any]
     figures: Mapping[str, Any]
     ratios: Mapping[str, float] = field(default_factory=dict)
-    goals: Mapping[str, AtMost] = field(default_factory=dict)
+    goals: Mapping[str, Goal] = field(default_factory=dict)
 
 
 class Progress:
@@ -115,10 +125,7 @@ def main(
 
 def as_document(name: str, report: Report) -> dict[str, Any]:
     """The JSON object of a report."""
-    goals = {
-        figure: {"at_most": goal.bound, "value": report.figures[figure], "met": report.figures[figure] <= goal.bound}
-        for figure, goal in report.goals.items()
-    }
+    goals = {figure: _judged(goal, report.figures[figure]) for figure, goal in report.goals.items()}
     return {
         "benchmark": name,
         "sizes": dict(report.sizes),
@@ -129,6 +136,12 @@ def as_document(name: str, report: Report) -> dict[str, Any]:
         "machine": machine(),
         "date": _now(),
     }
+
+
+def _judged(goal: Goal, value: float) -> dict[str, Any]:
+    if isinstance(goal, AtMost):
+        return {"at_most": goal.bound, "value": value, "met": value <= goal.bound}
+    return {"at_least": goal.bound, "value": value, "met": value >= goal.bound}
 
 
 def machine() -> dict[str, Any]:
@@ -176,7 +189,7 @@ def _print_tables(document: Mapping[str, Any]) -> None:
             nested[name] = value
             continue
         goal = document["goals"].get(name)
-        wanted = "" if goal is None else f"at most {goal['at_most']:g}: {'met' if goal['met'] else 'missed'}"
+        wanted = "" if goal is None else f"{_bound(goal)}: {'met' if goal['met'] else 'missed'}"
         flat.add_row(name, _short(value), wanted)
     console.print(flat)
     for name, rows in nested.items():
@@ -190,6 +203,10 @@ def _nested_table(name: str, rows: Mapping[str, Any]) -> Table:
     for key, row in rows.items():
         table.add_row(str(key), *(_short(row.get(c)) if isinstance(row, Mapping) else _short(row) for c in columns))
     return table
+
+
+def _bound(goal: Mapping[str, Any]) -> str:
+    return f"at most {goal['at_most']:g}" if "at_most" in goal else f"at least {goal['at_least']:g}"
 
 
 def _short(value: Any) -> str:

@@ -87,6 +87,13 @@ class Settings(BaseSettings):
         "Put before every topic name and consumer group: several installations on one broker.",
         pattern=r"^[A-Za-z0-9._-]{0,64}$",
     )
+    schema_registry_url: SecretStr | None = _setting(
+        "EMBERLOG_SCHEMA_REGISTRY_URL",
+        None,
+        "Your schema registry, where you have one: any that speaks Confluent's API, http://user:password@host:port and its "
+        "path. All types are registered there at the start, and records carry Confluent's framing. Not set: no registry is "
+        "needed, records carry their schema's fingerprint.",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = _setting(
         "EMBERLOG_LOG_LEVEL", "info", "Least level that is logged: debug, info, warning or error."
     )
@@ -178,6 +185,16 @@ class Settings(BaseSettings):
         text = value.get_secret_value() if value else "postgresql://"
         if not text.startswith(("postgresql://", "postgres://")) and "=" not in text:
             raise ValueError("must be an address such as postgresql://user:password@localhost:5432/emberlog")
+        return value
+
+    @field_validator("schema_registry_url")
+    @classmethod
+    def _is_registry(cls, value: SecretStr | None) -> SecretStr | None:
+        parts = urlsplit(value.get_secret_value() if value else "http://registry")
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError(
+                "must be an address such as http://localhost:8081 or http://user:password@registry:8080/apis/ccompat/v7"
+            )
         return value
 
     @field_validator("data_dir", "cache_dir")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 import structlog
@@ -26,10 +26,43 @@ from streams.extraction.errors import ModelUnavailable
 from streams.extraction.ports import Embedder, KnownMemory
 from streams.kafka import end_offset, reader
 
+if TYPE_CHECKING:
+    from schemas.registry import SchemaRegistry
+
 log = structlog.get_logger(__name__)
 OnReady = Callable[[], None]
 POOL_WAIT_S = 10.0
 OUTAGE_PAUSE_S = 0.5
+
+
+def use_schema_registry(settings: Settings) -> SchemaRegistry | None:
+    """Let this process write and read by the settings' schema registry; None where none is set. Asks it nothing yet."""
+    from schemas import codec
+
+    registry = None
+    if settings.schema_registry_url is not None:
+        from schemas.registry import SchemaRegistry
+
+        registry = SchemaRegistry(settings.schema_registry_url.get_secret_value())
+    codec.use_registry(registry)
+    return registry
+
+
+@asynccontextmanager
+async def registered_schemas(settings: Settings) -> AsyncIterator[None]:
+    """Work by the settings' schema registry, where one is set. All types are registered first: no record waits for it later.
+
+    Raises RegistryUnavailable and RegistryRefused.
+    """
+    registry = use_schema_registry(settings)
+    try:
+        if registry is not None:
+            registered = await asyncio.to_thread(registry.register_all)
+            log.info("schemas registered", schemas=len(registered))
+        yield
+    finally:
+        if registry is not None:
+            registry.close()
 
 
 def make_embedder(settings: Settings) -> Embedder:
@@ -147,11 +180,12 @@ async def run_worker(
     settings: Settings, bootstrap: str, dsn: str, agents: frozenset[str], stop: asyncio.Event, on_ready: OnReady
 ) -> None:
     """Run the agents until ``stop`` is set."""
-    from streams import worker
+    async with registered_schemas(settings):
+        from streams import worker
 
-    async with worker_config(settings, bootstrap, dsn, agents) as config:
-        log.info("worker starts", agents=sorted(agents), rules_only=settings.rules_only)
-        await worker.run_worker(config, stop, on_ready)
+        async with worker_config(settings, bootstrap, dsn, agents) as config:
+            log.info("worker starts", agents=sorted(agents), rules_only=settings.rules_only)
+            await worker.run_worker(config, stop, on_ready)
 
 
 def view_settings(settings: Settings) -> ViewSettings:
@@ -168,10 +202,15 @@ async def run_projector(
     settings: Settings, bootstrap: str, dsn: str, names: Iterable[str], stop: asyncio.Event, on_ready: OnReady
 ) -> None:
     """Run a runner per view until ``stop`` is set; when one of them fails, all stop and its error is raised."""
-    config = view_settings(settings)
-    await check_key(dsn, "audit", config.audit_key)
-    runners = [ProjectionRunner(view, runner_config(bootstrap, dsn)) for view in build_views(config, names).values()]
-    log.info("projector starts", views=[runner.view.name for runner in runners])
+    async with registered_schemas(settings):
+        config = view_settings(settings)
+        await check_key(dsn, "audit", config.audit_key)
+        runners = [ProjectionRunner(view, runner_config(bootstrap, dsn)) for view in build_views(config, names).values()]
+        log.info("projector starts", views=[runner.view.name for runner in runners])
+        await _run_all(runners, stop, on_ready)
+
+
+async def _run_all(runners: Sequence[ProjectionRunner], stop: asyncio.Event, on_ready: OnReady) -> None:
     async with asyncio.TaskGroup() as group:
         running = [group.create_task(runner.run(stop), name=runner.view.name) for runner in runners]
         ready = group.create_task(_until_placed(runners, on_ready))

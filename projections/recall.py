@@ -38,7 +38,7 @@ class ScoreParts:
 
 @dataclass(frozen=True, slots=True)
 class Mention:
-    """One event that brought a memory up: its addition or a later mention."""
+    """One turn that brought a memory up: the one that it was found in, or a later one."""
 
     sequence: int
     event_id: str
@@ -46,12 +46,17 @@ class Mention:
     turn_id: str
     session_id: str
     message_ids: tuple[str, ...]
+    producer_message_ids: tuple[str, ...]
     occurred_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """Why a memory is there: the event that added it, and the turn and messages behind that."""
+    """Why a memory is there: the event that added it, and the turn and messages behind that.
+
+    ``message_ids`` are our references, ``producer_message_ids`` the ids that their producers gave (the reference, where one gave
+    none). A memory that a request asked for has no turn, no session and no messages.
+    """
 
     topic: str
     partition: int
@@ -59,20 +64,26 @@ class Provenance:
     sequence: int
     event_id: str
     cause: int
-    turn_id: str
-    session_id: str
+    turn_id: str | None
+    session_id: str | None
     message_ids: tuple[str, ...]
+    producer_message_ids: tuple[str, ...]
     occurred_at: datetime
     extractor: str
     model: str
     rules: bool
     mentions: tuple[Mention, ...]
-    """Newest first, at most recall_sql.MENTIONS of them."""
+    """Newest first, at most recall_sql.MENTIONS of them; mentions by a request are counted but not among them."""
+
+    @property
+    def requested(self) -> bool:
+        """True where a request asked for the memory, False where it was found in a turn."""
+        return self.turn_id is None
 
 
 @dataclass(frozen=True, slots=True)
 class Recalled:
-    """One answer. ``score`` is 0 to 1, relative to the best of this query; temperatures are degrees."""
+    """One answer. ``score`` is 0 to 1, relative to the best of this query; temperatures in degrees; ``version`` from 1."""
 
     memory_id: str
     content: str
@@ -83,6 +94,7 @@ class Recalled:
     last_access: datetime
     created_at: datetime
     access_count: int
+    version: int
     salience: float
     sacred: bool
     tags: tuple[str, ...]
@@ -169,11 +181,11 @@ class Recall:
         }
 
     def _recalled(self, owner: str, row: tuple[Any, ...], now: datetime) -> Recalled:
-        (memory, content, score, similarity, bm25, t0, last_access, created_at, count, salience, sacred, tags, metadata) = row[
-            :13
+        (memory, content, score, similarity, bm25, t0, last_access, created_at, count, version, salience, sacred) = row[:12]
+        tags, metadata, policy = row[12], row[13], ThermalPolicy(*row[14:19])
+        (partition, offset, sequence, cause, turn_id, session_id, message_ids, labels, extractor, model, rules, mentions) = row[
+            19:
         ]
-        policy = ThermalPolicy(*row[13:18])
-        (partition, offset, sequence, cause, turn_id, session_id, message_ids, extractor, model, rules, mentions) = row[18:]
         why = Provenance(
             topic=self._topics.events,
             partition=partition,
@@ -184,6 +196,7 @@ class Recall:
             turn_id=turn_id,
             session_id=session_id,
             message_ids=tuple(message_ids),
+            producer_message_ids=tuple(labels),
             occurred_at=created_at.astimezone(UTC),
             extractor=extractor,
             model=model,
@@ -200,6 +213,7 @@ class Recall:
             last_access=last_access.astimezone(UTC),
             created_at=created_at.astimezone(UTC),
             access_count=count,
+            version=version,
             salience=salience,
             sacred=sacred,
             tags=tuple(tags),
@@ -216,6 +230,7 @@ def _mention(owner: str, row: Mapping[str, Any]) -> Mention:
         turn_id=row["turn_id"],
         session_id=row["session_id"],
         message_ids=tuple(row["message_ids"]),
+        producer_message_ids=tuple(row["producer_message_ids"]),
         occurred_at=datetime.fromisoformat(row["occurred_at"]).astimezone(UTC),
     )
 

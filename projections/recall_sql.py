@@ -89,12 +89,14 @@ best AS (
     WHERE a.owner = %(owner)s AND f.score > 0 ORDER BY f.score DESC, f.id LIMIT %(k)s
 )
 SELECT a.id::text, a.original_content, b.score, b.similarity, b.bm25, a.temperature_score, a.last_access, a.created_at,
-    a.access_count, a.salience, a.sacred, a.tags, a.metadata, a.initial, a.reheat, a.maximum, a.floor, a.half_life_days,
+    a.access_count, a.version, a.salience, a.sacred, a.tags, a.metadata,
+    a.initial, a.reheat, a.maximum, a.floor, a.half_life_days,
     a.partition, a.added_offset, a.added_sequence, a.added_cause, a.turn_id, a.session_id, a.message_ids,
-    a.extractor, a.model, a.rules,
+    a.producer_message_ids, a.extractor, a.model, a.rules,
     ARRAY(
         SELECT jsonb_build_object('sequence', m.sequence, 'offset', m.event_offset, 'turn_id', m.turn_id,
-            'session_id', m.session_id, 'message_ids', m.message_ids, 'occurred_at', m.occurred_at)
+            'session_id', m.session_id, 'message_ids', m.message_ids, 'producer_message_ids', m.producer_message_ids,
+            'occurred_at', m.occurred_at)
         FROM memory_mention m WHERE m.memory_id = a.id ORDER BY m.sequence DESC LIMIT {MENTIONS}
     ) AS mentions
 FROM best b JOIN thermal_memory_archive a USING (id) ORDER BY b.score DESC, b.id

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import types
 import typing
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, is_dataclass
@@ -10,6 +11,7 @@ from functools import cache
 from typing import Any, Protocol, cast
 
 from schemas.errors import BrokenRecord
+from schemas.sealed import Sealed
 from schemas.types import Record
 
 TopicPartition = tuple[str, int]
@@ -79,34 +81,41 @@ class Problem:
 def refuse_nul(record: Any) -> None:
     """Raise BrokenRecord where a text anywhere in ``record`` holds a NUL byte, which PostgreSQL's text cannot hold.
 
-    A view whose tables hold texts calls it in ``check``; without it the record is found only after a transaction has failed.
+    Sealed values count as texts: SealedValue is raised for one that cannot be opened. A view whose tables hold texts calls it in
+    ``check``; without it the record is found only after a transaction has failed.
     """
-    if any("\0" in text for text in _texts_of(cast(Hashable, type(record)))(record)):
+    texts = _texts_of(cast(Hashable, type(record)))
+    if texts is not None and any("\0" in text for text in texts(record)):
         raise BrokenRecord(f"a text of a {type(record).__name__} holds a NUL byte")
 
 
+Texts = Callable[[Any], Sequence[str]]
+
+
 @cache
-def _texts_of(kind: Hashable) -> Callable[[Any], list[str]]:
-    """A function from a record of ``kind`` to all texts in it."""
-    plain: list[str] = []
-    lists: list[str] = []
-    inner = []
-    for name, hint in typing.get_type_hints(kind).items():
-        if hint in (str, str | None):
-            plain.append(name)
-        elif hint == tuple[str, ...]:
-            lists.append(name)
-        else:
-            kinds = [h for h in (hint, *typing.get_args(hint)) if isinstance(h, type) and is_dataclass(h)]
-            inner += [(name, _texts_of(cast(Hashable, k))) for k in kinds]
+def _texts_of(hint: Hashable) -> Texts | None:
+    """A function from a value of this type to all texts in it; None where it holds none."""
+    if hint is str:
+        return lambda value: (value,)
+    if hint is Sealed:
+        return lambda value: (value.text,)
+    if isinstance(hint, type) and is_dataclass(hint):
+        return _texts_of_fields(hint)
+    origin = typing.get_origin(hint)
+    if origin not in (tuple, typing.Union, types.UnionType):
+        return None
+    texts = _texts_of(next(h for h in typing.get_args(hint) if h is not type(None)))
+    if texts is None:
+        return None
+    if origin is tuple:
+        return lambda value: [text for item in value for text in texts(item)]
+    return lambda value: () if value is None else texts(value)
 
-    def texts(record: Any) -> list[str]:
-        found = [getattr(record, name) or "" for name in plain]
-        for name in lists:
-            found += getattr(record, name)
-        for name, more in inner:
-            value = getattr(record, name)
-            found += more(value) if value is not None else ()
-        return found
 
-    return texts
+def _texts_of_fields(kind: type[Any]) -> Texts:
+    fields = [(name, texts) for name, hint in typing.get_type_hints(kind).items() if (texts := _texts_of(hint)) is not None]
+
+    def found(record: Any) -> list[str]:
+        return [text for name, texts in fields for text in texts(getattr(record, name))]
+
+    return found

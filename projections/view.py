@@ -44,6 +44,8 @@ class Table:
     """True where a rebuild puts the rows into the order of the first index."""
     tuning: tuple[str, ...] = ()
     """Further statements with ``{table}``, run when the table is new."""
+    newest_by: str | None = None
+    """Column by which the newest row of a key wins: a row with less in it than the one that is there changes nothing."""
 
     @cached_property
     def names(self) -> tuple[str, ...]:
@@ -61,13 +63,15 @@ class Table:
         return f"CREATE TABLE {schema}.{self.name} ({', '.join(lines)}, PRIMARY KEY ({keys}))"
 
     def upsert(self, schema: str) -> str:
-        """INSERT of one row that replaces the row of the same key."""
+        """INSERT of one row that replaces the row of the same key, unless ``newest_by`` says that it is older."""
         keys = ", ".join(f'"{k}"' for k in self.key)
         rest = [n for n in self.names if n not in self.key]
         change = ", ".join(f'"{n}" = EXCLUDED."{n}"' for n in rest)
         marks = ", ".join(["%s"] * len(self.names))
         do = f"DO UPDATE SET {change}" if rest else "DO NOTHING"
-        return f"INSERT INTO {schema}.{self.name} ({self.quoted}) VALUES ({marks}) ON CONFLICT ({keys}) {do}"
+        if self.newest_by is not None:
+            do += f' WHERE t."{self.newest_by}" <= EXCLUDED."{self.newest_by}"'
+        return f"INSERT INTO {schema}.{self.name} AS t ({self.quoted}) VALUES ({marks}) ON CONFLICT ({keys}) {do}"
 
 
 @dataclass(slots=True)

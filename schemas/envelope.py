@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 
-from schemas.codec import schema_fingerprint
+from schemas.codec import schema_fingerprint, schema_version
 from schemas.errors import BadEnvelope
 from schemas.types import Record
 
@@ -31,7 +31,7 @@ def headers_for(
     head: Headers = [
         ("ce_specversion", b"1.0"),
         ("ce_id", id.encode()),
-        ("ce_type", f"emberlog.{kind.__name__}.v1".encode()),
+        ("ce_type", f"emberlog.{kind.__name__}.v{schema_version(kind)}".encode()),
         ("ce_source", source.encode()),
         ("ce_time", time.isoformat().encode()),
         ("ce_dataschema", f"urn:emberlog:avro:{schema_fingerprint(kind)}".encode()),

@@ -4,7 +4,8 @@ ContractError
 ├── BrokenRecord      bytes that no schema of ours reads
 ├── UnknownSchema     well-formed, but written by a schema that this version does not know
 ├── BadEnvelope       headers missing or of the wrong form
-└── BadOwner          an owner that cannot be read
+├── BadOwner          an owner that cannot be read
+└── SealedValue       a value about a person that has not been opened
 """
 
 from __future__ import annotations
@@ -28,3 +29,7 @@ class BadEnvelope(ContractError):
 
 class BadOwner(ContractError):
     """An owner that is not of the form [[tenant/]kind/]id."""
+
+
+class SealedValue(ContractError):
+    """A value about a person that was not opened, or whose key is gone."""

@@ -7,7 +7,11 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, MessageSizeTooLargeError
+
+from schemas.envelope import Headers
+from schemas.topics import partition_of
+from streams.failures import Away, Refused
 
 T = TypeVar("T")
 
@@ -57,12 +61,46 @@ async def end_offset(consumer: AIOKafkaConsumer, tp: TopicPartition) -> int:
     return ends[tp]
 
 
+async def send_to_owner(
+    producer: AIOKafkaProducer,
+    topic: str,
+    partitions: int,
+    owner: str,
+    value: bytes | None,
+    headers: Headers,
+    *,
+    key: bytes | None = None,
+) -> int:
+    """Write one record to the partition of ``owner`` (reference); its offset. ``key`` is the owner where none is given.
+
+    Raises Away while the broker is, Refused for a record that is too large for it.
+    """
+    try:
+        sent = await producer.send_and_wait(
+            topic,
+            value,
+            key=owner.encode() if key is None else key,
+            partition=partition_of(owner, partitions),
+            headers=headers,
+        )
+    except MessageSizeTooLargeError:
+        raise Refused(f"what came of it exceeds {MAX_REQUEST_BYTES} bytes") from None
+    except OUTAGE_ERRORS as error:
+        raise Away(f"the broker is away ({type(error).__name__})") from None
+    return int(sent.offset)
+
+
 async def until_done(work: Callable[[], Awaitable[T]], on_outage: Callable[[BaseException], None]) -> T:
-    """Run ``work`` until it succeeds, with pauses growing from 0.2 s to 5 s; an outage pauses, it never fails."""
+    """Run ``work`` until it succeeds, with pauses growing from 0.2 s to 5 s; an outage pauses, it never fails.
+
+    What is no outage is raised; so is MessageSizeTooLargeError, as no waiting helps against it.
+    """
     pause = 0.2
     while True:
         try:
             return await work()
+        except MessageSizeTooLargeError:
+            raise
         except OUTAGE_ERRORS as error:
             on_outage(error)
             await asyncio.sleep(pause)

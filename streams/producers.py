@@ -12,10 +12,12 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from schemas import codec, envelope
 from schemas.topics import Topics, partition_of
-from schemas.types import Forget, InboxTurn, ParkedResolved, ParkedRetryRequested
+from schemas.types import Command, CommandMeta, Forget, InboxTurn, ParkedResolved, ParkedRetryRequested
 from streams import kafka
 
 SOURCE = "emberlog/producer"
+OPERATOR = "operator"
+"""Actor of what is asked for on the command line."""
 
 
 class _Producer:
@@ -47,24 +49,40 @@ class InboxProducer(_Producer):
 class CommandProducer(_Producer):
     """Publishes requests to change memory. Use as an async context manager."""
 
+    async def send(self, command: Command) -> int:
+        """Publish a command; its offset in its owner's partition, which its events name as their cause."""
+        meta = command.meta
+        headers = envelope.headers_for(command, id=meta.command_id, source=SOURCE, subject=meta.owner, time=meta.occurred_at)
+        sent = await self._producer.send_and_wait(
+            self._topics.commands,
+            codec.encode(command),
+            key=meta.owner.encode(),
+            partition=partition_of(meta.owner, self._topics.partitions),
+            headers=headers,
+        )
+        return int(sent.offset)
+
     async def forget(self, owner: str, memory_ids: Iterable[str]) -> tuple[Forget, int]:
         """Ask to forget memories of an owner (reference); the command, and its offset in the owner's partition.
 
         The end offset of the owner's conversation partition is read first: turns from then on may teach a fact anew.
         """
-        partition = partition_of(owner, self._topics.partitions)
         command = Forget(
-            command_id=str(uuid.uuid4()),
-            owner=owner,
+            meta=request_meta(owner),
             memory_ids=tuple(memory_ids),
-            conversation_end_offset=await self._conversation_end(partition),
-            requested_at=datetime.now(UTC),
+            conversation_end_offset=await self.conversation_end(owner),
         )
-        headers = envelope.headers_for(command, id=command.command_id, source=SOURCE, subject=owner, time=command.requested_at)
-        sent = await self._producer.send_and_wait(
-            self._topics.commands, codec.encode(command), key=owner.encode(), partition=partition, headers=headers
-        )
-        return command, int(sent.offset)
+        return command, await self.send(command)
+
+    async def conversation_end(self, owner: str) -> int:
+        """End offset of the owner's partition of conversation.events."""
+        partition = partition_of(owner, self._topics.partitions)
+        consumer: AIOKafkaConsumer = kafka.reader(self._bootstrap, "producer")
+        await consumer.start()
+        try:
+            return await kafka.end_offset(consumer, TopicPartition(self._topics.conversation, partition))
+        finally:
+            await consumer.stop()
 
     async def retry_parked(self, parked: Iterable[tuple[str, str | None]]) -> None:
         """Ask for parked work (parked id, owner reference or None) to be tried again."""
@@ -87,10 +105,7 @@ class CommandProducer(_Producer):
             headers=headers,
         )
 
-    async def _conversation_end(self, partition: int) -> int:
-        consumer: AIOKafkaConsumer = kafka.reader(self._bootstrap, "producer")
-        await consumer.start()
-        try:
-            return await kafka.end_offset(consumer, TopicPartition(self._topics.conversation, partition))
-        finally:
-            await consumer.stop()
+
+def request_meta(owner: str, actor: str = OPERATOR) -> CommandMeta:
+    """Metadata of a new request about an owner (reference), asked for now."""
+    return CommandMeta(command_id=str(uuid.uuid4()), owner=owner, occurred_at=datetime.now(UTC), actor=actor)

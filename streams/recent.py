@@ -8,12 +8,13 @@ read back from the topics, so neither is state of its own.
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import schemas.types
-from schemas.types import FactsExtracted
+from schemas.sealed import Sealed, text_of
+from schemas.types import ConversationTurn, FactsExtracted
 from streams.extraction.ports import Embedder, KnownMemory, Message
 
 MAX_OWNERS = 20_000
@@ -53,12 +54,13 @@ class RecentFacts:
         """Facts of ``command``, which stands at offset ``cause``; ``vectors`` in the same order, where they are known."""
         if not command.facts:
             return
-        facts = self._facts.setdefault(command.owner, deque(maxlen=FACTS_PER_OWNER))
-        self._facts.move_to_end(command.owner)
+        owner = command.meta.owner
+        facts = self._facts.setdefault(owner, deque(maxlen=FACTS_PER_OWNER))
+        self._facts.move_to_end(owner)
         known = {f.cause for f in facts}
         if cause not in known:
             given = vectors if vectors is not None else [None] * len(command.facts)
-            facts.extend(_RecentFact(cause, f.text, v) for f, v in zip(command.facts, given, strict=True))
+            facts.extend(_RecentFact(cause, f.text.text, v) for f, v in zip(command.facts, given, strict=True))
         while len(self._facts) > MAX_OWNERS:
             self._facts.popitem(last=False)
 
@@ -87,26 +89,32 @@ class RecentFacts:
         return list(facts)
 
 
+def label(message: schemas.types.Message) -> str:
+    """What a message is called before a model: by its producer's id where it has one, else by our reference."""
+    return message.message_id if message.producer_id is None else message.producer_id.text
+
+
 def as_said(message: schemas.types.Message) -> Message:
-    """A message of the contract as extraction takes it."""
-    return Message(message.message_id, message.role, message.name, message.content, message.image_caption)
+    """A message of the contract as extraction takes it: opened. Raises SealedValue."""
+    return Message(label(message), message.role, text_of(message.name), message.content.text, text_of(message.image_caption))
 
 
 class RecentMessages:
     """The last messages of each session, oldest first: context for the model, never a source of facts."""
 
     def __init__(self) -> None:
-        self._sessions: OrderedDict[tuple[str, str], deque[Message]] = OrderedDict()
+        self._sessions: OrderedDict[tuple[str, str], deque[schemas.types.Message]] = OrderedDict()
 
-    def of(self, owner: str, session: str) -> tuple[Message, ...]:
-        """Up to ten messages that came before."""
-        return tuple(self._sessions.get((owner, session), ()))
+    def of(self, owner: str, session: Sealed) -> tuple[schemas.types.Message, ...]:
+        """Up to ten messages that came before. Raises SealedValue for a session that has not been opened."""
+        return tuple(self._sessions.get((owner, session.text), ()))
 
-    def add(self, owner: str, session: str, messages: Iterable[Message]) -> None:
-        """Messages of a turn that was extracted; those known by their id are not taken twice."""
-        kept = self._sessions.setdefault((owner, session), deque(maxlen=MESSAGES_PER_SESSION))
-        self._sessions.move_to_end((owner, session))
+    def add(self, turn: ConversationTurn) -> None:
+        """The messages of a turn that was extracted; those known by their id are not taken twice. Raises SealedValue."""
+        place = turn.owner, turn.session_id.text
+        kept = self._sessions.setdefault(place, deque(maxlen=MESSAGES_PER_SESSION))
+        self._sessions.move_to_end(place)
         known = {m.message_id for m in kept}
-        kept.extend(m for m in messages if m.message_id not in known)
+        kept.extend(m for m in turn.messages if m.message_id not in known)
         while len(self._sessions) > MAX_SESSIONS:
             self._sessions.popitem(last=False)

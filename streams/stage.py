@@ -16,6 +16,7 @@ import structlog
 from schemas import ids
 from streams import tasks
 from streams.acks import OrderedAcks
+from streams.failures import Away, Failed, Refused
 from streams.lanes import Lanes
 from streams.parking.lot import ParkingLot, Place
 
@@ -39,30 +40,6 @@ class Work:
     @property
     def source(self) -> tuple[str, int, int]:
         return self.topic, self.partition, self.offset
-
-
-class Refused(Exception):
-    """The work cannot be done, and trying again would not help; ``reason`` is free of content."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
-
-
-class Failed(Exception):
-    """An attempt failed; another may succeed. ``reason`` is free of content."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
-
-
-class Away(Exception):
-    """Something that the work needs is away; the work itself is not at fault. ``reason`` is free of content."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
 
 
 Handle = Callable[[Work], Awaitable[None]]
@@ -148,6 +125,9 @@ class Stage:
                 return error.reason, made + 1
             except Away as error:
                 said.warning("a stage waits", reason=error.reason)
+            except ConnectionError as error:
+                # whatever could not be reached (a schema registry, say), the work is not at fault
+                said.warning("a stage waits", reason=type(error).__name__)
             except Failed as error:
                 made += 1
                 said.warning("an attempt failed", reason=error.reason)
@@ -193,7 +173,7 @@ class Stage:
             if not self._lot.contains(place.parked_id):
                 continue
             parked = await self._lot.read(place)
-            work = Work(place.topic, place.partition, place.offset, parked.key, parked.value, dict(parked.headers))
+            work = Work(place.topic, place.partition, place.offset, parked.key, parked.value, parked.headers)
             reason, _ = await self._attempt(work, 1)
             if reason is not None:
                 await self._park(place.owner or "", work, reason, attempts=parked.attempts + 1)

@@ -11,7 +11,7 @@ from typing import Any
 
 import structlog
 
-from streams import kafka
+from streams import collector, kafka
 from streams.agents.wiring import Agents
 from streams.config import WorkerConfig
 from streams.parking.lot import ParkingLot
@@ -37,6 +37,7 @@ async def run_worker(config: WorkerConfig, stop: asyncio.Event, on_ready: Callab
         if not fatal.done():
             fatal.set_result(error)
 
+    collector.tune()
     producer = kafka.producer(config.bootstrap, "worker")
     await producer.start()
     try:

@@ -33,10 +33,10 @@ class Answered:
 
 
 def evidence_turns(memory: Recalled, known: Container[str]) -> list[str]:
-    """The turns behind a memory: its messages, which carry the set's turn ids, its first mention's first."""
+    """The turns behind a memory: its messages, whose producer's ids are the set's turn ids, its first mention's first."""
     why = memory.provenance
     mentions = sorted(why.mentions, key=lambda m: m.sequence)
-    every = (message for ids in (why.message_ids, *(m.message_ids for m in mentions)) for message in ids)
+    every = (turn for ids in (why.producer_message_ids, *(m.producer_message_ids for m in mentions)) for turn in ids)
     return [turn for turn in dict.fromkeys(every) if turn in known]
 
 
@@ -79,7 +79,7 @@ async def ask(
 async def _remembered_turns(conn: AsyncConnection[Any], owner: str) -> set[str]:
     """Turns that at least one memory stands for."""
     cursor = await conn.execute(
-        "SELECT DISTINCT unnest(m.message_ids) FROM memory_mention m JOIN thermal_memory_archive a ON a.id = m.memory_id"
+        "SELECT DISTINCT unnest(m.producer_message_ids) FROM memory_mention m JOIN thermal_memory_archive a ON a.id = m.memory_id"
         " WHERE a.owner = %s",
         (owner,),
     )

@@ -10,20 +10,20 @@ from fastavro import schema, schemaless_reader
 files = [schema.load_schema(file) for file in Path("schemas/avro").glob("*.avsc")]
 schemas = {bytes.fromhex(schema.fingerprint(schema.to_parsing_canonical_form(s), "CRC-64-AVRO")): s for s in files}
 settings = {"bootstrap.servers": sys.argv[1], "group.id": "example", "auto.offset.reset": "earliest", "enable.auto.commit": False}
-last, accepted = {}, {}  # per owner: last sequence, and the slice it came in; store them with your rows and the offsets
+seen = {}  # per owner: last sequence, and the slice it came in; store them with your rows and the offsets
 with Consumer(settings) as consumer:
     consumer.subscribe([sys.argv[2]])
     while True:
         if (record := consumer.poll(1.0)) is None or record.error():
             continue
         owner, headers = record.key(), dict(record.headers())
-        if accepted.get(owner) != headers["sliceid"]:  # a slice begins: take all of it, or drop all of it
-            first, due = int(headers["slicefirst"]), last.get(owner, 0) + 1
-            if first > due:
-                sys.exit(f"{owner.decode()}: {first} came where {due} was due; this never happens, so stop and look")
-            if first < due:  # a repetition by a worker that was taken for dead
-                continue
-            accepted[owner] = headers["sliceid"]
+        (last, accepted), first = seen.get(owner, (0, None)), int(headers["slicefirst"])
+        if headers["sliceid"] != accepted and first != last + 1:  # a slice begins: take all of it, or drop all of it
+            if first > last + 1:
+                sys.exit(f"{owner.decode()}: {first} came where {last + 1} was due; this never happens, so stop and look")
+            continue  # a repetition by a worker that was taken for dead
         event = schemaless_reader(io.BytesIO(record.value()[10:]), schemas[record.value()[2:10]], None)
-        last[owner] = event["meta"]["sequence"]
-        print(headers["ce_type"].decode(), owner.decode(), last[owner], event.get("content", ""), flush=True)
+        seen[owner] = event["meta"]["sequence"], headers["sliceid"]
+        sealed = event.get("content") or {"cipher": None}
+        content = sealed["data"].decode() if sealed["cipher"] == "plain" else ""
+        print(headers["ce_type"].decode(), owner.decode(), seen[owner][0], content, flush=True)

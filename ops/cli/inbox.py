@@ -6,34 +6,32 @@ import uuid
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
-from functools import cache
 from typing import Any
 
 import orjson
-from pydantic import TypeAdapter
 
 from ops.cli.errors import UsageError
 from schemas.types import InboxTurn
 from streams.agents.admit import InboxPosition, admit
-from streams.stage import Refused
+from streams.agents.inbox_form import read_form
+from streams.failures import Refused
 
 SHOWN_PROBLEMS = 10
 EXAMPLE = '{"owner": "u-1", "session_id": "s-1", "messages": [{"role": "user", "content": "…"}]}'
-
-
-@cache
-def _reader() -> TypeAdapter[InboxTurn]:
-    return TypeAdapter(InboxTurn)
 
 
 def read_turn(data: Any) -> InboxTurn:
     """A turn from parsed JSON, with an id if it came without one. Raises ValueError with what admission would park it for."""
     now = datetime.now(UTC)
     try:
-        admit(orjson.dumps(data), InboxPosition("cli", 0, 0, now), now)
+        value = orjson.dumps(data)
+    except TypeError:
+        raise ValueError("holds text that is no Unicode") from None
+    try:
+        admit(value, InboxPosition("cli", 0, 0, now), now)
+        turn = read_form(value).turn()
     except Refused as error:
         raise ValueError(str(error)) from None
-    turn = _reader().validate_python(data)
     return turn if turn.id else replace(turn, id=str(uuid.uuid4()))
 
 

@@ -5,40 +5,41 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 import psycopg
-from psycopg.rows import class_row
+from psycopg.rows import dict_row
 
 from ops.cli.errors import UsageError
 from ops.cli.target import Target
 from schemas.owner import Owner
+from schemas.types import WorkParked
 
 POLL_S = 0.05
-COLUMNS = (
-    'parked_id::text, owner::text, stage, topic, partition, "offset", reason, behind::text, attempts, parked_at, '
-    "retry_requested_at, size"
-)
+_RECORD = ("key", "value", "headers")
+_NAMES = [f.name for f in fields(WorkParked) if f.name not in _RECORD]
+_COLUMNS = ", ".join([*(f'"{name}"' for name in _NAMES), "retry_requested_at", "size"])
 
 
 @dataclass(frozen=True, slots=True)
 class ParkedEntry:
-    """One piece of parked work; ``owner`` is an owner reference, ``behind`` the parked work that it waits behind."""
+    """One piece of parked work; ``work`` comes without the record itself, whose value has ``size`` bytes."""
 
-    parked_id: str
-    owner: str | None
-    stage: str
-    topic: str
-    partition: int
-    offset: int
-    reason: str
-    behind: str | None
-    attempts: int
-    parked_at: datetime
+    work: WorkParked
     retry_requested_at: datetime | None
     size: int
+
+    @property
+    def parked_id(self) -> str:
+        return self.work.parked_id
+
+    def as_json(self) -> dict[str, Any]:
+        """All of it on one level."""
+        work = {name: getattr(self.work, name) for name in _NAMES}
+        return {**work, "retry_requested_at": self.retry_requested_at, "size": self.size}
 
 
 @dataclass(slots=True)
@@ -58,12 +59,17 @@ async def entries(target: Target, owner: str | None = None) -> list[ParkedEntry]
 
 
 async def _read(connection: psycopg.AsyncConnection[Any], owner: str | None) -> list[ParkedEntry]:
-    where = " WHERE owner::text = %s" if owner else ""
-    async with connection.cursor(row_factory=class_row(ParkedEntry)) as cursor:
+    where = " WHERE owner = %s::uuid" if owner else ""
+    async with connection.cursor(row_factory=dict_row) as cursor:
         await cursor.execute(
-            f'SELECT {COLUMNS} FROM parked_work{where} ORDER BY stage, topic, partition, "offset"', (owner,) if owner else ()
+            f'SELECT {_COLUMNS} FROM parked_work{where} ORDER BY stage, topic, partition, "offset"', (owner,) if owner else ()
         )
-        return await cursor.fetchall()
+        return [_entry(row) for row in await cursor.fetchall()]
+
+
+def _entry(row: dict[str, Any]) -> ParkedEntry:
+    values: dict[str, Any] = {name: str(row[name]) if isinstance(row[name], UUID) else row[name] for name in _NAMES}
+    return ParkedEntry(WorkParked(key=None, value=None, **values), row["retry_requested_at"], row["size"])
 
 
 async def value_of(target: Target, parked_id: str) -> bytes:
@@ -105,14 +111,15 @@ def _compare(asked: Sequence[ParkedEntry], now: dict[str, ParkedEntry]) -> Retry
         current = now.get(before.parked_id)
         if current is None:
             result.healed.append(before.parked_id)
-        elif current.parked_at != before.parked_at:
-            result.failed[before.parked_id] = current.reason
-    stopped = {(now[i].stage, now[i].owner): now[i] for i in result.failed if now[i].owner is not None}
+        elif current.work.parked_at != before.work.parked_at:
+            result.failed[before.parked_id] = current.work.reason
+    failed = [now[i].work for i in result.failed]
+    stopped: dict[tuple[str, str | None], WorkParked] = {(w.stage, w.owner): w for w in failed if w.owner is not None}
     for before in asked:
         if before.parked_id in result.failed or before.parked_id in result.healed:
             continue
-        head = stopped.get((before.stage, before.owner))
-        if head is not None and head.offset < before.offset:
+        head = stopped.get((before.work.stage, before.work.owner))
+        if head is not None and head.offset < before.work.offset:
             result.behind[before.parked_id] = head.parked_id
         else:
             result.unanswered.append(before.parked_id)

@@ -10,7 +10,25 @@ from typing import Annotated
 
 import typer
 
-from ops.cli.commands import demo, memories, parked, processes, publish, settings, status, tail, up, views
+from ops.cli import schema
+from ops.cli.commands import (
+    demo,
+    linking,
+    memories,
+    parked,
+    pinning,
+    processes,
+    publish,
+    redecide,
+    remember,
+    revise,
+    settings,
+    status,
+    tail,
+    undo,
+    up,
+    views,
+)
 from ops.cli.errors import CliError, explain
 from ops.cli.out import error_console
 
@@ -48,6 +66,7 @@ def _print_version(wanted: bool) -> None:
 
 @app.callback()
 def _common(
+    context: typer.Context,
     data_dir: Annotated[
         Path | None,
         typer.Option("--data-dir", help="Data folder of the set to work with, instead of EMBERLOG_DATA_DIR (.emberlog)."),
@@ -59,6 +78,7 @@ def _common(
     if data_dir is not None:
         # by the environment, so that child processes work with the same set
         os.environ["EMBERLOG_DATA_DIR"] = str(data_dir)
+    schema.use_registry(context.invoked_subcommand)
 
 
 def _unwrapped(text: str) -> str:
@@ -67,9 +87,27 @@ def _unwrapped(text: str) -> str:
     return "\n\n".join(p if p.startswith(" ") else p.replace("\n", " ") for p in paragraphs)
 
 
-for module in (demo, up, publish, memories, tail, status, views, parked, processes, settings):
+for module in (
+    demo,
+    up,
+    publish,
+    memories,
+    remember,
+    revise,
+    pinning,
+    linking,
+    undo,
+    tail,
+    status,
+    views,
+    redecide,
+    parked,
+    processes,
+    settings,
+):
     module.register(app)
-for command in (*app.registered_commands, *parked.app.registered_commands):
+schema.register(app)
+for command in (*app.registered_commands, *parked.app.registered_commands, *schema.app.registered_commands):
     command.help = _unwrapped((command.callback and command.callback.__doc__) or "")
 
 
@@ -82,7 +120,7 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
     except Exception as error:
-        known = error if isinstance(error, CliError) else explain(error)
+        known = error if isinstance(error, CliError) else explain(error) or schema.registry_fault(error)
         if known is None:
             raise
         report(known)

@@ -9,12 +9,15 @@ import dataclasses
 import re
 import sys
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+
+from schemas.errors import SealedValue
+from schemas.sealed import PLAIN, Sealed
 
 PIPE_WIDTH = 140
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
@@ -68,7 +71,9 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], 
 
 
 def to_jsonable(value: Any) -> Any:
-    """Dataclasses, tuples, times and bytes (base64) as what JSON knows."""
+    """Dataclasses, tuples, times, bytes (base64) and opened values as what JSON knows."""
+    if isinstance(value, Sealed):
+        return _opened(value)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {f.name: to_jsonable(getattr(value, f.name)) for f in dataclasses.fields(value)}
     if isinstance(value, dict):
@@ -79,11 +84,21 @@ def to_jsonable(value: Any) -> Any:
         import base64
 
         return base64.b64encode(value).decode()
-    if isinstance(value, datetime):
+    if isinstance(value, date):  # a datetime is one
         return value.isoformat()
     if isinstance(value, str | int | float | bool | None):
         return value
     return str(value)
+
+
+def _opened(value: Sealed) -> Any:
+    """A value's text; base64 of what is no text; of one that cannot be opened here only under which key it is sealed."""
+    if value.cipher != PLAIN:
+        return {"cipher": value.cipher, "key_id": value.key_id}
+    try:
+        return value.text
+    except SealedValue:
+        return to_jsonable(value.raw)
 
 
 def print_json(value: Any, *, indent: bool = True) -> None:

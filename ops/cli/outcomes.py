@@ -120,8 +120,10 @@ def turn_of(value: bytes) -> str | None:
     except ContractError:
         return _turn_of_json(value)
     match record:
-        case ConversationTurn() | FactsExtracted():
+        case ConversationTurn():
             return record.turn_id
+        case FactsExtracted():
+            return record.meta.command_id
         case InboxTurn():
             return _inbox_turn(record.owner, record.id)
     return None

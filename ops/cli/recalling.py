@@ -11,9 +11,10 @@ import psycopg
 
 from ops.cli.errors import NotRunning
 from ops.cli.out import moment
-from ops.cli.show import excerpt, extracted_by, messages_of, short
+from ops.cli.show import messages_of
 from ops.cli.target import Target
 from ops.cli.topics import turns_at
+from ops.cli.words import excerpt, extracted_by, short
 from ops.wiring import make_embedder, open_recall
 from projections.recall import Recalled
 from schemas.owner import Owner

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -11,33 +11,19 @@ import numpy as np
 import orjson
 from rich.text import Text
 
-from ops.cli.out import clean, degrees, moment, plain, to_jsonable
+from ops.cli.out import moment, plain, to_jsonable
+from ops.cli.saying import says
 from schemas import codec
-from schemas.errors import ContractError
-from schemas.types import (
-    CommandNoted,
-    CommandRejected,
-    ConversationTurn,
-    FactsExtracted,
-    Forget,
-    InboxMessage,
-    InboxTurn,
-    MemoryAdded,
-    MemoryEmbedding,
-    MemoryForgotten,
-    MemoryReheated,
-    Message,
-    ParkedResolved,
-    ParkedRetryRequested,
-    WorkParked,
-)
+from schemas.errors import ContractError, SealedValue
+from schemas.sealed import Sealed, text_of
+from schemas.types import ConversationTurn, InboxTurn, MemoryEmbedding, WorkParked
 
-EXCERPT = 200
-SHORT_ID = 8
 COLOURS = {
     "MemoryAdded": "green",
     "MemoryReheated": "yellow",
+    "MemoryRevised": "yellow",
     "MemoryForgotten": "magenta",
+    "OwnerErased": "magenta",
     "CommandRejected": "red",
     "WorkParked": "red",
     "unreadable": "red",
@@ -89,10 +75,13 @@ def owner_of(item: Shown) -> str | None:
 
 
 def as_json(item: Shown) -> dict[str, Any]:
-    """A record as plain JSON types: bytes in base64, times in ISO 8601, a vector as numbers."""
+    """A record as plain JSON types: values opened, bytes in base64, times in ISO 8601, a vector as numbers."""
     body = to_jsonable(item.record)
     if isinstance(item.record, MemoryEmbedding):
-        body["vector"] = [round(float(v), 6) for v in np.frombuffer(item.record.vector, dtype="<f4")]
+        body["vector"] = _numbers(item.record.vector)
+    if isinstance(item.record, WorkParked):  # bytes, even where they would make a text
+        body |= to_jsonable({"key": _bytes(item.record.key), "value": _bytes(item.record.value)})
+        body["headers"] = to_jsonable({name: _bytes(value) for name, value in item.record.headers.items()})
     return {
         "topic": item.topic,
         "partition": item.partition,
@@ -106,83 +95,41 @@ def as_json(item: Shown) -> dict[str, Any]:
     }
 
 
+def _bytes(value: Sealed | None) -> bytes | None:
+    try:
+        return value.raw if value is not None else None
+    except SealedValue:
+        return None
+
+
+def _numbers(vector: Sealed) -> list[float] | None:
+    raw = _bytes(vector)
+    return None if raw is None else [round(float(v), 6) for v in np.frombuffer(raw, dtype="<f4")]
+
+
 def as_line(item: Shown) -> Text:
     """A record on one line: where it stands, when, what it is, what it says."""
     line = Text()
     line.append(f"{item.partition}@{item.offset:<6} ", style="dim")
     line.append(f"{moment(item.time)}  ", style="dim")
-    line.append(f"{item.kind:<17}", style=f"bold {COLOURS.get(item.kind, 'cyan')}")
-    line.append_text(plain(_says(item)))
+    line.append(f"{item.kind:<17} ", style=f"bold {COLOURS.get(item.kind, 'cyan')}")
+    line.append_text(plain((item.problem or f"key {item.key}") if item.record is None else says(item.record)))
     return line
 
 
-def _says(item: Shown) -> str:
-    record = item.record
-    match record:
-        case MemoryAdded() | MemoryReheated() | MemoryForgotten() | CommandNoted() | CommandRejected():
-            return f"owner {short(record.meta.owner)} #{record.meta.sequence}  {_event(record)}"
-        case ConversationTurn():
-            return f"owner {short(record.owner)} ({record.user_id})  session {record.session_id}  {_messages(record.messages)}"
-        case InboxTurn():
-            return f"owner {record.owner}  session {record.session_id}  {_messages(record.messages)}"
-        case FactsExtracted():
-            facts = "; ".join(f"“{excerpt(f.text)}”" for f in record.facts) or "no facts"
-            by = extracted_by(record.extractor, record.model, record.rules)
-            failed = f", {record.failed} failed" if record.failed else ""
-            return f"owner {short(record.owner)}  {facts}{failed}  ({by})"
-        case Forget():
-            return f"owner {short(record.owner)}  forget {', '.join(record.memory_ids)}"
-        case MemoryEmbedding():
-            return f"owner {short(record.owner)}  memory {record.memory_id}  {record.head}, {record.model}, {record.dimensions} d"
-        case WorkParked():
-            behind = f", behind {short(record.behind)}" if record.behind else ""
-            place = f"{record.topic} {record.partition}@{record.offset}"
-            return f"{record.parked_id}  {record.stage}: {record.reason}  ({place}, {record.attempts} attempts{behind})"
-        case ParkedRetryRequested():
-            return f"{record.parked_id}  retry asked for"
-        case ParkedResolved():
-            return f"{record.parked_id}  {record.outcome}"
-        case None:
-            return item.problem or f"key {item.key}"
-    return excerpt(orjson.dumps(record).decode())
-
-
-def _event(event: Any) -> str:
-    match event:
-        case MemoryAdded():
-            return f"{degrees(event.temperature)}  “{excerpt(event.content)}”  memory {event.memory_id}"
-        case MemoryReheated():
-            warmth = f"{degrees(event.temperature_before)} → {degrees(event.temperature)}"
-            return f"{warmth}  memory {event.memory_id}  mention {event.access_count}"
-        case MemoryForgotten():
-            return f"memory {event.memory_id}"
-    return f"{event.command_type}: {event.reason}"
-
-
-def _messages(messages: tuple[Message, ...] | tuple[InboxMessage, ...]) -> str:
-    return "  ".join(f"{m.name or m.role}: “{excerpt(m.content)}”" for m in messages)
-
-
-def excerpt(text: str, limit: int = EXCERPT) -> str:
-    """The beginning of a text, on one line."""
-    line = " ".join(clean(text).split())
-    return line if len(line) <= limit else line[: limit - 1] + "…"
-
-
-def extracted_by(extractor: str, model: str, rules: bool) -> str:
-    """Who found a fact; of rules it is said that they are no model."""
-    return "rules, not a model" if rules else f"{extractor}, {model}"
-
-
-def short(id: str | None) -> str:
-    """The first digits of an id."""
-    return (id or "")[:SHORT_ID]
-
-
-def messages_of(turn: ConversationTurn | None, ids: tuple[str, ...] | list[str]) -> list[Mapping[str, Any]]:
-    """The messages of a turn that are named in ``ids`` (all, where none is), as role, name, content and id."""
+def messages_of(turn: ConversationTurn | None, references: Sequence[str]) -> list[Mapping[str, Any]]:
+    """The messages of a turn that ``references`` name (all, where it is empty): role, name, content, and both ids."""
     if turn is None:
         return []
-    wanted = set(ids)
-    chosen = [m for m in turn.messages if not wanted or m.message_id in wanted]
-    return [{"message_id": m.message_id, "role": m.role, "name": m.name, "content": m.content} for m in chosen]
+    wanted = set(references)
+    return [
+        {
+            "message_id": m.message_id,
+            "producer_message_id": m.message_id if m.producer_id is None else m.producer_id.text,
+            "role": m.role,
+            "name": text_of(m.name),
+            "content": m.content.text,
+        }
+        for m in turn.messages
+        if not wanted or m.message_id in wanted
+    ]

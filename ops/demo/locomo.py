@@ -147,7 +147,7 @@ async def _ask_all(target: Target, script: LocomoScript) -> list[Asked]:
         for question in script.questions:
             [vector] = await embedder.embed([question.question])
             found = await recall.search(script.owner.reference, question.question, vector, K, now)
-            said = {m for memory in found for mention in memory.provenance.mentions for m in mention.message_ids}
+            said = {m for memory in found for mention in memory.provenance.mentions for m in mention.producer_message_ids}
             asked.append(Asked(question, tuple(found), not said.isdisjoint(question.evidence)))
     await embedder.close()
     return asked

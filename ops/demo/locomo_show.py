@@ -7,7 +7,7 @@ from typing import Any
 from rich.console import Console
 
 from ops.cli.out import plain, table
-from ops.cli.show import excerpt
+from ops.cli.words import excerpt
 from ops.demo.locomo import Asked, PlayedLocomo, chosen
 
 FACTS_BY = "facts recorded from a large model (LoCoMo's observations), served by the stand-in endpoint through Mem0"

@@ -37,7 +37,8 @@ def run(settings: Settings, options: DemoOptions, out: Console, progress: Consol
     """Play the demo; True where everything that it says holds. Raises CliError and what the parts raise."""
     began = time.monotonic()
     # services of its own whatever is configured, no model of the operator's: the demo is to be the same everywhere
-    own = {"kafka_bootstrap": None, "postgres_dsn": None, "services": None, "vllm_base_url": None, "embedding_base_url": None}
+    theirs = ("kafka_bootstrap", "postgres_dsn", "services", "schema_registry_url", "vllm_base_url", "embedding_base_url")
+    own = dict.fromkeys(theirs)
     demo = settings.model_copy(update={**own, "data_dir": settings.data_dir / FOLDER})
     if is_running(demo.data_dir):
         raise CliError(f"a demo's data folder is in use: {demo.data_dir}", "stop what runs on it (emberlog up) first")

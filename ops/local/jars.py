@@ -184,6 +184,41 @@ def _fill(cache: Path, folder: Path, console: Console) -> None:
         raise
 
 
+def fetch_file(
+    group: str,
+    artifact: str,
+    version: str,
+    *,
+    sha256: str,
+    classifier: str = "",
+    packaging: str = "jar",
+    cache: Path | None = None,
+) -> Path:
+    """One more file of a Maven repository, fetched into the cache if it is not there, and checked.
+
+    Raises `LocalServicesError` when it cannot be fetched or is not the file of this checksum.
+    """
+    cache = cache or cache_dir()
+    name = f"{artifact}-{version}{f'-{classifier}' if classifier else ''}.{packaging}"
+    path = cache / "maven" / Path(*group.split(".")) / artifact / version / name
+    with exclusive(cache / "jars.lock"):
+        if path.is_file() and sha256_of(path) != sha256:
+            path.unlink()  # a killed fetch leaves a part
+        try:
+            component = _context(cache).project(group, artifact).at_version(version)
+            found = Path(component.artifact(classifier=classifier, packaging=packaging).resolve())
+        except Exception as error:  # jgo raises RuntimeError, requests' errors and OSError
+            raise LocalServicesError(
+                f"{name} is not in {cache} and cannot be fetched ({type(error).__name__}: {error})"
+            ) from error
+        try:
+            verify({name: found}, {name: sha256})
+        except LocalServicesError:
+            found.unlink()
+            raise
+    return found
+
+
 def _link(source: Path, target: Path) -> None:
     try:
         os.link(source, target)

@@ -1,14 +1,13 @@
 """audit: what was done to whose memory, without saying whose or what, and the counts of each turn.
 
-Claims hold memory ids and 8 hex digits of a keyed hash of the owner reference, never content or an owner's id. Per partition they
-are chained: hash = SHA-256(hash before || fields of the entry), so a changed, inserted or removed entry shows (``verify_chain``),
-also after the memories it speaks of are gone.
+Claims (``audit_claims``) hold ids, counts and 8 hex digits of a keyed hash of the owner reference, never content or an owner's
+id. Per partition they are chained: hash = SHA-256(hash before || fields of the entry), so a changed, inserted or removed entry
+shows (``verify_chain``), also after the memories it speaks of are gone.
 """
 
 from __future__ import annotations
 
 import hashlib
-import hmac
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,13 +17,13 @@ from psycopg import AsyncConnection
 
 from projections.records import Kind, Placed, Source
 from projections.view import Column, Table, Target, ViewSettings
+from projections.views.audit_claims import Claims
 from schemas.errors import BrokenRecord
 from schemas.ids import is_uuid
-from schemas.types import CommandNoted, MemoryAdded, MemoryForgotten, MemoryReheated, SourceRef
+from schemas.types import CommandNoted, CommandRejected, MemoryAdded, MemoryReheated, MemoryRevised, SourceRef
 
 GENESIS = "0" * 64
 """The hash before a partition's first entry."""
-HASH_DIGITS = 8
 
 AUDIT_LOG = Table(
     "audit_log",
@@ -62,10 +61,10 @@ TURN_OUTCOME = Table(
 
 
 class AuditView:
-    """One claim per change of a memory, one outcome per turn."""
+    """One claim per event that changed something, one outcome per turn."""
 
     name = "audit"
-    version = 1
+    version = 2
     tables = (AUDIT_LOG, AUDIT_HEAD, TURN_OUTCOME)
 
     def __init__(self, settings: ViewSettings) -> None:
@@ -73,14 +72,14 @@ class AuditView:
             raise ValueError("the audit view needs ViewSettings.audit_key: the key that owner hashes are made under")
         topics = settings.topics
         self.sources = (Source(topics.events, topics.partitions, Kind.EVENTS),)
-        self._key = settings.audit_key
+        self._claims = Claims(settings.audit_key)
 
     def owner_hash(self, owner: str) -> str:
         """8 hex digits that stand for an owner reference in claims."""
-        return hmac.new(self._key, owner.encode(), hashlib.sha256).hexdigest()[:HASH_DIGITS]
+        return self._claims.hash_of(owner)
 
     def check(self, placed: Placed) -> None:
-        """Only ids go into claims and outcomes: anything else could be personal."""
+        """What the decider makes is a UUID: anything else could be personal."""
         memory_id = getattr(placed.record, "memory_id", None)
         if memory_id is not None and not is_uuid(memory_id):
             raise BrokenRecord("memory_id is not a UUID")
@@ -90,36 +89,36 @@ class AuditView:
 
     async def apply(self, target: Target, batch: Sequence[Placed]) -> None:
         """Chain the claims of a batch behind the last ones, and count its turns."""
-        await self._chain(target, [p for p in batch if isinstance(p.record, MemoryAdded | MemoryReheated | MemoryForgotten)])
+        claims = [(placed, self._claims.of(placed.record)) for placed in batch]
+        await self._chain(target, [(placed, claim) for placed, claim in claims if claim is not None])
         await self._count(target, batch)
 
-    async def _chain(self, target: Target, batch: Sequence[Placed]) -> None:
+    async def _chain(self, target: Target, batch: Sequence[tuple[Placed, str]]) -> None:
         if not batch:
             return
         cursor = await target.conn.execute(
             f"SELECT partition, entries, hash FROM {target.name(AUDIT_HEAD)} WHERE partition = ANY(%s)",
-            (list({p.partition for p in batch}),),
+            (list({placed.partition for placed, _ in batch}),),
         )
         heads: dict[int, tuple[int, str]] = {r[0]: (r[1], r[2]) for r in await cursor.fetchall()}
         rows = []
-        for placed in batch:
+        for placed, claim in batch:
             entries, before = heads.get(placed.partition, (0, GENESIS))
-            row = self._entry(placed, before)
+            row = self._entry(placed, claim, before)
             rows.append(row)
             heads[placed.partition] = (entries + 1, row[-1])
         await target.upsert(AUDIT_LOG, rows)
         await target.run(AUDIT_HEAD.upsert(target.schema), [(partition, *head) for partition, head in heads.items()])
 
-    def _entry(self, placed: Placed, before: str) -> list[Any]:
+    def _entry(self, placed: Placed, claim: str, before: str) -> list[Any]:
         event = placed.record
-        owner_hash = self.owner_hash(event.meta.owner)
         fields = [
             placed.partition,
             placed.offset,
-            owner_hash,
+            self.owner_hash(event.meta.owner),
             event.meta.sequence,
             type(event).__name__,
-            claim(event, owner_hash),
+            claim,
             event.meta.occurred_at,
         ]
         return [*fields, before, entry_hash(before, fields)]
@@ -131,7 +130,7 @@ class AuditView:
             event, source = placed.record, _source(placed.record)
             if source is None:
                 continue
-            new, updated = isinstance(event, MemoryAdded), isinstance(event, MemoryReheated)
+            new, updated = isinstance(event, MemoryAdded), isinstance(event, MemoryReheated | MemoryRevised)
             known = source.turn_id in turns
             fresh = [source.turn_id, self.owner_hash(event.meta.owner), 0, 0, 0, 0, event.meta.occurred_at]
             row = turns.setdefault(source.turn_id, fresh)
@@ -153,18 +152,8 @@ class AuditView:
 
 
 def _source(record: Any) -> SourceRef | None:
-    return record.source if isinstance(record, MemoryAdded | MemoryReheated | CommandNoted) else None
-
-
-def claim(event: MemoryAdded | MemoryReheated | MemoryForgotten, owner_hash: str) -> str:
-    """The claim of an event; ``owner_hash`` are the 8 digits of its owner."""
-    match event:
-        case MemoryAdded(memory_id=key):
-            return f"Stored memory {key} for user {owner_hash}..."
-        case MemoryReheated(memory_id=key):
-            return f"Updated memory {key}"
-        case MemoryForgotten(memory_id=key):
-            return f"Deleted memory {key}"
+    kinds = MemoryAdded | MemoryReheated | MemoryRevised | CommandNoted | CommandRejected
+    return record.source if isinstance(record, kinds) else None
 
 
 def entry_hash(before: str, fields: Sequence[Any]) -> str:

@@ -13,6 +13,7 @@ from projections.records import Kind, Placed, Source
 from projections.view import Column, Row, Table, Target, ViewSettings
 from schemas.errors import BrokenRecord
 from schemas.ids import is_uuid
+from schemas.sealed import PLAIN, Sealed
 from schemas.types import ParkedResolved, ParkedRetryRequested, WorkParked
 
 PARKED_WORK = Table(
@@ -87,7 +88,7 @@ class ParkedView:
 
 
 def _row(key: UUID, work: WorkParked) -> Row:
-    headers = {_clean(name): base64.b64encode(value).decode() for name, value in work.headers.items()}
+    headers = {_clean(name): base64.b64encode(_opened(value) or b"").decode() for name, value in work.headers.items()}
     return [
         key,
         None if work.owner is None else UUID(work.owner),
@@ -100,11 +101,16 @@ def _row(key: UUID, work: WorkParked) -> Row:
         work.attempts,
         work.parked_at,
         None,
-        len(work.value or b""),
-        work.key,
-        work.value,
+        len(_opened(work.value) or b""),
+        _opened(work.key),
+        _opened(work.value),
         Jsonb(headers),
     ]
+
+
+def _opened(value: Sealed | None) -> bytes | None:
+    """The bytes of a value, None where it is sealed: the work is listed all the same."""
+    return value.raw if value is not None and value.cipher == PLAIN else None
 
 
 def _clean(text: str) -> str:

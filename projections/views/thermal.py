@@ -1,108 +1,44 @@
 """thermal: the thermal archive, one row per live memory, and what has mentioned each memory.
 
 Every value comes from events, ``created_at`` too, so that a rebuild equals the live table. The temperature stored is that of
-the last warming (T0); today's is computed when read, by schemas.temperature from T0, last_access and the policy columns.
+the last warming (T0); today's is computed when read, by schemas.temperature from T0, last_access, sacred and the policy columns.
+
+``message_ids`` are our references of the messages, ``producer_message_ids`` the ids that their producers gave (the reference,
+where one gave none). A memory that a request asked for has neither, and a mention by a request is counted but makes no row.
 """
 
 from __future__ import annotations
 
-import hashlib
+from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
-from psycopg.types.json import Jsonb
-
 from projections.records import Kind, Placed, Source, refuse_nul
-from projections.view import Column, Row, Table, Target, ViewSettings
+from projections.view import Row, Target, ViewSettings
+from projections.views import thermal_rows
+from projections.views.thermal_rows import ARCHIVE, MENTION, Patch
 from schemas.errors import BrokenRecord
 from schemas.ids import is_uuid
-from schemas.types import MemoryAdded, MemoryForgotten, MemoryReheated, ThermalPolicy
-
-MEMORY_TYPE = "episodic"
-SOURCE = "mem0_extraction"
-SEARCHED_CHARACTERS = 20_000
-"""Text beyond it stays out of full-text search: a tsvector holds 1 MB at most."""
-
-_SEARCHED = f"left(original_content, {SEARCHED_CHARACTERS})"
-
-ARCHIVE = Table(
-    "thermal_memory_archive",
-    (
-        Column("id", "uuid"),
-        Column("memory_hash", "text"),
-        Column("original_content", "text"),
-        Column("temperature_score", "float8"),
-        Column("memory_type", "text"),
-        Column("metadata", "jsonb"),
-        Column("tags", "text[]"),
-        Column("created_at", "timestamptz"),
-        Column("last_access", "timestamptz"),
-        Column("access_count", "int8"),
-        Column("owner", "uuid"),
-        Column("sequence", "int8"),
-        Column("sacred", "bool"),
-        Column("salience", "float8"),
-        Column("floor", "float8"),
-        Column("half_life_days", "float8"),
-        Column("reheat", "float8"),
-        Column("maximum", "float8"),
-        Column("initial", "float8"),
-        Column("turn_id", "text"),
-        Column("session_id", "text"),
-        Column("message_ids", "text[]"),
-        Column("source_offset", "int8"),
-        Column("extractor", "text"),
-        Column("model", "text"),
-        Column("rules", "bool"),
-        Column("partition", "int4"),
-        Column("added_sequence", "int8"),
-        Column("added_offset", "int8"),
-        Column("added_cause", "int8"),
-        Column("event_offset", "int8"),
-        Column("cause", "int8"),
-    ),
-    ("id",),
-    # both stems: contents are English or Spanish, and a query's words are stemmed both ways too
-    generated=(
-        (
-            "tsv",
-            f"tsvector GENERATED ALWAYS AS (to_tsvector('english', {_SEARCHED}) || to_tsvector('spanish', {_SEARCHED})) STORED",
-        ),
-    ),
-    indexes=("(owner, added_offset)",),
-    clustered=True,
-)
-MENTION = Table(
-    "memory_mention",
-    (
-        Column("memory_id", "uuid"),
-        Column("sequence", "int8"),
-        Column("turn_id", "text"),
-        Column("session_id", "text"),
-        Column("message_ids", "text[]"),
-        Column("occurred_at", "timestamptz"),
-        Column("partition", "int4"),
-        Column("event_offset", "int8"),
-        Column("cause", "int8"),
-        Column("source_offset", "int8"),
-    ),
-    ("memory_id", "sequence"),
+from schemas.types import (
+    MemoryAdded,
+    MemoryForgotten,
+    MemoryPinned,
+    MemoryReheated,
+    MemoryRevised,
+    MemoryUnpinned,
+    OwnerErased,
+    SourceRef,
 )
 
-_AT = {name: i for i, name in enumerate(ARCHIVE.names)}
-# what a mention changes, in the order of _patch; the last parameter is the memory
-_PATCHED = (
-    "temperature_score", "last_access", "access_count", "sequence", "event_offset", "cause",
-    "floor", "half_life_days", "reheat", "maximum", "initial",
-)  # fmt: skip
+_OF_A_MEMORY = (MemoryAdded, MemoryReheated, MemoryRevised, MemoryPinned, MemoryUnpinned, MemoryForgotten)
 
 
 class ThermalView:
     """The archive and its mentions."""
 
     name = "thermal"
-    version = 1
+    version = 2
     tables = (ARCHIVE, MENTION)
 
     def __init__(self, settings: ViewSettings) -> None:
@@ -110,11 +46,11 @@ class ThermalView:
         self.sources = (Source(topics.events, topics.partitions, Kind.EVENTS),)
 
     def check(self, placed: Placed) -> None:
-        """Memory ids are UUIDs, texts are texts that PostgreSQL takes."""
-        refuse_nul(placed.record)
-        memory_id = getattr(placed.record, "memory_id", None)
-        if memory_id is not None and not is_uuid(memory_id):
-            raise BrokenRecord("memory_id is not a UUID")
+        """Of the events that change rows: memory ids are UUIDs, texts are texts that PostgreSQL takes."""
+        if isinstance(placed.record, _OF_A_MEMORY):
+            refuse_nul(placed.record)
+            if not is_uuid(placed.record.memory_id):
+                raise BrokenRecord("memory_id is not a UUID")
 
     async def apply(self, target: Target, batch: Sequence[Placed]) -> None:
         """Fold a batch: what it adds, changes and forgets is netted in memory first, then written."""
@@ -124,125 +60,92 @@ class ThermalView:
                 case MemoryAdded() as event:
                     fold.add(placed, event)
                 case MemoryReheated() as event:
-                    fold.reheat(placed, event)
+                    fold.change(placed, thermal_rows.reheated(placed, event), event.source)
+                case MemoryRevised() as event:
+                    fold.change(placed, thermal_rows.revised(placed, event), event.source)
+                case MemoryPinned() | MemoryUnpinned() as event:
+                    fold.change(placed, thermal_rows.pinned(placed, event), None)
                 case MemoryForgotten() as event:
-                    fold.forget(event)
+                    fold.forget(UUID(event.memory_id))
+                case OwnerErased() as event:
+                    fold.erase(UUID(event.meta.owner))
         await fold.write(target)
 
 
 class _Fold:
+    """A batch in memory. ``late`` mentions are those of memories from earlier batches."""
+
     def __init__(self) -> None:
         self._added: dict[UUID, list[Any]] = {}
-        self._patched: dict[UUID, list[Any]] = {}
+        self._patched: dict[UUID, Patch] = {}
         self._gone: dict[UUID, None] = {}
-        self._mentions: dict[tuple[UUID, int], Row] = {}
-        self._late_mentions: dict[tuple[UUID, int], Row] = {}
+        self._erased: dict[UUID, None] = {}
+        self._mentions: dict[UUID, list[Row]] = defaultdict(list)
+        self._late: dict[UUID, list[Row]] = defaultdict(list)
+        self._of_owner: dict[UUID, set[UUID]] = defaultdict(set)
 
     def add(self, placed: Placed, event: MemoryAdded) -> None:
         memory = UUID(event.memory_id)
-        self._patched.pop(memory, None)
-        self._added[memory] = _row(memory, placed, event)
-        self._mentions[memory, event.meta.sequence] = _mention(memory, placed, event)
+        self._added[memory] = thermal_rows.added(placed, event)
+        self._of_owner[UUID(event.meta.owner)].add(memory)
+        if event.source is not None:
+            self._mentions[memory].append(thermal_rows.mention(placed, memory, event.source))
 
-    def reheat(self, placed: Placed, event: MemoryReheated) -> None:
-        memory = UUID(event.memory_id)
-        patch = _patch(placed, event)
-        mention = _mention(memory, placed, event)
+    def change(self, placed: Placed, patch: Patch, source: SourceRef | None) -> None:
+        memory = UUID(placed.record.memory_id)
         row = self._added.get(memory)
         if row is not None:
-            for name, value in zip(_PATCHED, patch, strict=True):
-                row[_AT[name]] = value
-            row[_AT["metadata"]].obj["mem0_event"] = "UPDATE"
-            self._mentions[memory, event.meta.sequence] = mention
+            patch.onto(row)
+            mentions = self._mentions
         elif memory not in self._gone:
-            self._patched[memory] = patch
-            self._late_mentions[memory, event.meta.sequence] = mention
+            before = self._patched.get(memory)
+            self._patched[memory] = patch if before is None else before.then(patch)
+            self._of_owner[UUID(placed.record.meta.owner)].add(memory)
+            mentions = self._late
+        else:
+            return
+        if source is not None:
+            mentions[memory].append(thermal_rows.mention(placed, memory, source))
 
-    def forget(self, event: MemoryForgotten) -> None:
-        memory = UUID(event.memory_id)
-        self._added.pop(memory, None)
-        self._patched.pop(memory, None)
-        for mentions in (self._mentions, self._late_mentions):
-            for key in [k for k in mentions if k[0] == memory]:
-                del mentions[key]
+    def forget(self, memory: UUID) -> None:
+        self._drop(memory)
         self._gone[memory] = None
 
+    def erase(self, owner: UUID) -> None:
+        for memory in self._of_owner.pop(owner, ()):
+            self._drop(memory)
+        self._erased[owner] = None
+
+    def _drop(self, memory: UUID) -> None:
+        for held in (self._added, self._patched, self._mentions, self._late):
+            held.pop(memory, None)
+
     async def write(self, target: Target) -> None:
+        await self._delete(target)
+        await target.upsert(ARCHIVE, list(self._added.values()))
+        alike: dict[str, list[Row]] = defaultdict(list)
+        for memory, patch in self._patched.items():
+            alike[patch.statement(target.name(ARCHIVE))].append([*patch.parameters(), memory])
+        for statement, rows in alike.items():
+            await target.run(statement, rows)
+        await target.upsert(MENTION, [row for rows in self._mentions.values() for row in rows])
+        # of a memory that is not there (forgotten before) no mention may stay behind
+        marks = ", ".join(["%s"] * len(MENTION.names))
+        insert = (
+            f"INSERT INTO {target.name(MENTION)} ({MENTION.quoted}) SELECT {marks} "
+            f"WHERE EXISTS (SELECT 1 FROM {target.name(ARCHIVE)} WHERE id = %s) ON CONFLICT DO NOTHING"
+        )
+        await target.run(insert, ([*row, memory] for memory, rows in self._late.items() for row in rows))
+
+    async def _delete(self, target: Target) -> None:
         archive, mention = target.name(ARCHIVE), target.name(MENTION)
+        if self._erased:
+            owners = list(self._erased)
+            await target.conn.execute(
+                f"DELETE FROM {mention} m USING {archive} a WHERE a.id = m.memory_id AND a.owner = ANY(%s)", (owners,)
+            )
+            await target.conn.execute(f"DELETE FROM {archive} WHERE owner = ANY(%s)", (owners,))
         if self._gone:
             gone = list(self._gone)
             await target.conn.execute(f"DELETE FROM {archive} WHERE id = ANY(%s)", (gone,))
             await target.conn.execute(f"DELETE FROM {mention} WHERE memory_id = ANY(%s)", (gone,))
-        await target.upsert(ARCHIVE, list(self._added.values()))
-        changes = ", ".join(f'"{n}" = %s' for n in _PATCHED)
-        update = f'UPDATE {archive} SET {changes}, metadata = metadata || \'{{"mem0_event": "UPDATE"}}\' WHERE id = %s'
-        await target.run(update, ([*patch, memory] for memory, patch in self._patched.items()))
-        await target.upsert(MENTION, list(self._mentions.values()))
-        # of a memory that is not there (forgotten before) no mention may stay behind
-        marks = ", ".join(["%s"] * len(MENTION.names))
-        insert = (
-            f"INSERT INTO {mention} ({MENTION.quoted}) SELECT {marks} WHERE EXISTS (SELECT 1 FROM {archive} WHERE id = %s) "
-            "ON CONFLICT DO NOTHING"
-        )
-        await target.run(insert, ([*row, row[0]] for row in self._late_mentions.values()))
-
-
-def _policy(policy: ThermalPolicy) -> list[float]:
-    return [policy.floor, policy.half_life_days, policy.reheat, policy.maximum, policy.initial]
-
-
-def _row(memory: UUID, placed: Placed, event: MemoryAdded) -> list[Any]:
-    meta, source = event.meta, event.source
-    metadata = {"source": SOURCE, "user_id": event.user_id, "agent_id": source.agent_id, "mem0_event": "ADD"}
-    return [
-        memory,
-        hashlib.sha256(event.content.encode()).hexdigest(),
-        event.content,
-        event.temperature,
-        MEMORY_TYPE,
-        Jsonb(metadata),
-        ["mem0", "auto_extracted", event.user_id],
-        meta.occurred_at,
-        meta.occurred_at,
-        1,
-        UUID(meta.owner),
-        meta.sequence,
-        False,
-        event.salience,
-        *_policy(event.policy),
-        source.turn_id,
-        source.session_id,
-        list(source.message_ids),
-        source.source_offset,
-        event.extractor,
-        event.model,
-        event.rules,
-        placed.partition,
-        meta.sequence,
-        placed.offset,
-        meta.cause,
-        placed.offset,
-        meta.cause,
-    ]
-
-
-def _patch(placed: Placed, event: MemoryReheated) -> list[Any]:
-    meta = event.meta
-    warmth = [event.temperature, event.warmed_at, event.access_count, meta.sequence, placed.offset, meta.cause]
-    return warmth + _policy(event.policy)
-
-
-def _mention(memory: UUID, placed: Placed, event: MemoryAdded | MemoryReheated) -> Row:
-    source = event.source
-    return [
-        memory,
-        event.meta.sequence,
-        source.turn_id,
-        source.session_id,
-        list(source.message_ids),
-        event.meta.occurred_at,
-        placed.partition,
-        placed.offset,
-        event.meta.cause,
-        source.source_offset,
-    ]

@@ -1,7 +1,7 @@
-"""Embedding: new memories get a vector on ``memory.embeddings.v1``; forgotten ones a tombstone for it.
+"""Embedding: what a memory says gets a vector on ``memory.embeddings.v1``, anew with each revision; a forgotten one a tombstone.
 
-A slice that readers drop can be embedded too: its memory ids and texts are those of its command, so the vector is the same, and
-readers join vectors to memories that are there.
+An owner's events are handled in order, so the last record of a key is that of the newest words. This agent keeps no list of
+memories: which ones an erased owner had, it cannot know.
 """
 
 from __future__ import annotations
@@ -14,18 +14,21 @@ from datetime import UTC, datetime
 import numpy as np
 from aiokafka import AIOKafkaProducer
 
-from schemas import codec, envelope
+from schemas import codec, envelope, ids
 from schemas.errors import ContractError
-from schemas.topics import partition_of
-from schemas.types import MemoryAdded, MemoryEmbedding, MemoryForgotten
+from schemas.sealed import Sealed
+from schemas.types import MemoryAdded, MemoryEmbedding, MemoryForgotten, MemoryRevised
 from streams import kafka
 from streams.config import WorkerConfig
 from streams.extraction.errors import ExtractionError, ModelUnavailable
 from streams.extraction.ports import Embedder
-from streams.stage import Away, Failed, Refused, Work
+from streams.failures import Away, Failed, Refused
+from streams.stage import Work
 
 SOURCE = "emberlog/embed"
 HEAD = "semantic"
+EMBEDDED = (MemoryAdded, MemoryRevised, MemoryForgotten)
+"""Events that ask for something."""
 MAX_BATCH = 64
 
 
@@ -85,51 +88,42 @@ class Embed:
         """Publish the vector or tombstone that the event asks for. Raises Refused, Failed or Away."""
         try:
             event = codec.decode(work.value or b"")
+            if isinstance(event, MemoryAdded | MemoryRevised):
+                await self._said(event, event.content.text)
+            elif isinstance(event, MemoryForgotten):
+                await self._forgotten(event)
         except ContractError as error:
             raise Refused(str(error)) from None
-        if isinstance(event, MemoryAdded):
-            await self._added(event)
-        elif isinstance(event, MemoryForgotten):
-            await self._forgotten(event)
 
     @property
     def _model(self) -> str:
         return self.config.embedder.name
 
-    async def _added(self, event: MemoryAdded) -> None:
+    async def _said(self, event: MemoryAdded | MemoryRevised, text: str) -> None:
         try:
-            vector = await self.embedder.embed(event.content)
+            vector = await self.embedder.embed(text)
         except ModelUnavailable as error:
             raise Away(error.reason) from None
         except ExtractionError as error:
             raise Failed(error.reason) from None
+        meta = event.meta
         record = MemoryEmbedding(
             memory_id=event.memory_id,
-            owner=event.meta.owner,
+            owner=meta.owner,
             head=HEAD,
             model=self._model,
             dimensions=len(vector),
-            vector=np.asarray(vector, dtype="<f4").tobytes(),
-            sequence=event.meta.sequence,
+            vector=Sealed(np.asarray(vector, dtype="<f4").tobytes()),
+            sequence=meta.sequence,
         )
-        headers = envelope.headers_for(
-            record, id=event.memory_id, source=SOURCE, subject=event.meta.owner, time=event.meta.occurred_at
-        )
-        await self._send(event.meta.owner, event.memory_id, codec.encode(record), headers)
+        made_from = ids.event_id(meta.owner, meta.sequence)
+        headers = envelope.headers_for(record, id=made_from, source=SOURCE, subject=meta.owner, time=meta.occurred_at)
+        await self._send(meta.owner, event.memory_id, codec.encode(record), headers)
 
     async def _forgotten(self, event: MemoryForgotten) -> None:
         headers = [("ce_subject", event.meta.owner.encode()), ("ce_time", datetime.now(UTC).isoformat().encode())]
         await self._send(event.meta.owner, event.memory_id, None, headers)
 
     async def _send(self, owner: str, memory_id: str, value: bytes | None, headers: envelope.Headers) -> None:
-        topics = self.config.topics
-        try:
-            await self.producer.send_and_wait(
-                topics.embeddings,
-                value,
-                key=embedding_key(memory_id, HEAD, self._model),
-                partition=partition_of(owner, topics.partitions),
-                headers=headers,
-            )
-        except kafka.OUTAGE_ERRORS as error:
-            raise Away(f"the broker is away ({type(error).__name__})") from None
+        topics, key = self.config.topics, embedding_key(memory_id, HEAD, self._model)
+        await kafka.send_to_owner(self.producer, topics.embeddings, topics.partitions, owner, value, headers, key=key)

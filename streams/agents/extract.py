@@ -9,16 +9,17 @@ import structlog
 from aiokafka import AIOKafkaProducer
 
 from schemas import codec, envelope
-from schemas.errors import ContractError
+from schemas.errors import ContractError, SealedValue
 from schemas.fingerprint import fingerprint, owner_key
-from schemas.topics import partition_of
-from schemas.types import ConversationTurn, Fact, FactsExtracted
+from schemas.sealed import Sealed
+from schemas.types import CommandMeta, ConversationTurn, Fact, FactsExtracted, Message, MessageRef
 from streams import kafka
 from streams.config import WorkerConfig
 from streams.extraction import ports
 from streams.extraction.errors import ExtractionError, ModelUnavailable
-from streams.recent import RecentMessages, as_said
-from streams.stage import Away, Failed, Refused, Work
+from streams.failures import Away, Failed, Refused
+from streams.recent import RecentMessages, as_said, label
+from streams.stage import Work
 
 log = structlog.get_logger(__name__)
 
@@ -39,28 +40,23 @@ class Extract:
     async def __call__(self, work: Work) -> None:
         """Extract and publish. Raises Refused, Failed or Away."""
         turn = read_turn(work)
-        extraction = await self._extract(turn)
-        command = self._command(turn, work.offset, extraction)
+        try:
+            before = self.messages.of(turn.owner, turn.session_id)
+            opened = to_extract(turn, before)
+        except SealedValue as error:
+            raise Refused(str(error)) from None
+        extraction = await self._extract(opened)
+        command = self._command(turn, before, work.offset, extraction)
         cause = await self._send(command)
         if self.config.recent is not None:
             vectors = [f.vector for f in extraction.facts[: len(command.facts)]]
             self.config.recent.remember(command, cause, vectors)
-        self.messages.add(turn.owner, turn.session_id, map(as_said, turn.messages))
+        self.messages.add(turn)
 
-    async def _extract(self, turn: ConversationTurn) -> ports.Extraction:
-        to_extract = ports.TurnToExtract(
-            turn_id=turn.turn_id,
-            owner_ref=turn.owner,
-            user_id=turn.user_id,
-            agent_id=turn.agent_id,
-            session_id=turn.session_id,
-            occurred_at=turn.occurred_at,
-            messages=tuple(map(as_said, turn.messages)),
-            recent_messages=self.messages.of(turn.owner, turn.session_id),
-        )
+    async def _extract(self, turn: ports.TurnToExtract) -> ports.Extraction:
         try:
             async with asyncio.timeout(self.config.call_timeout_s):
-                return await self.config.extractor.extract(to_extract)
+                return await self.config.extractor.extract(turn)
         except ModelUnavailable as error:
             raise Away(error.reason) from None
         except ExtractionError as error:
@@ -68,27 +64,21 @@ class Extract:
         except TimeoutError:
             raise Failed("the extractor did not answer in time") from None
 
-    def _command(self, turn: ConversationTurn, offset: int, extraction: ports.Extraction) -> FactsExtracted:
-        key = owner_key(self.config.local_key, turn.owner)
-        facts: list[Fact] = []
-        size = 0
-        for found in extraction.facts:
-            size += len(found.text.encode()) + sum(len(m.encode()) for m in found.evidence)
-            if len(facts) >= MAX_FACTS or size > MAX_FACT_BYTES:
-                break
-            facts.append(Fact(found.text, fingerprint(key, found.text), found.evidence, found.salience))
+    def _command(
+        self, turn: ConversationTurn, before: tuple[Message, ...], offset: int, extraction: ports.Extraction
+    ) -> FactsExtracted:
+        facts = self._facts(turn, before, extraction)
         left_out = len(extraction.facts) - len(facts)
         if left_out:
             log.warning("facts beyond the limit of one turn were left out", turn=turn.turn_id, left_out=left_out)
         return FactsExtracted(
-            turn_id=turn.turn_id,
-            owner=turn.owner,
+            # the turn's id: a turn that is extracted twice is decided once
+            meta=CommandMeta(command_id=turn.turn_id, owner=turn.owner, occurred_at=turn.occurred_at, actor=SOURCE),
             user_id=turn.user_id,
             agent_id=turn.agent_id,
             session_id=turn.session_id,
-            occurred_at=turn.occurred_at,
             source_offset=offset,
-            facts=tuple(facts),
+            facts=facts,
             failed=len(extraction.failures) + left_out,
             skipped_short=extraction.skipped_short,
             extractor=extraction.extractor,
@@ -100,22 +90,26 @@ class Extract:
             policy=self.config.policy,
         )
 
+    def _facts(self, turn: ConversationTurn, before: tuple[Message, ...], extraction: ports.Extraction) -> tuple[Fact, ...]:
+        """The extractor's facts in the contract's form, up to the limits of one command."""
+        key = owner_key(self.config.local_key, turn.owner)
+        shown = {label(m): MessageRef(m.message_id, m.producer_id) for m in (*before, *turn.messages)}
+        facts: list[Fact] = []
+        size = 0
+        for found in extraction.facts:
+            evidence = tuple(shown[name] for name in found.evidence if name in shown)
+            size += len(found.text.encode()) + sum(map(_size, evidence))
+            if len(facts) >= MAX_FACTS or size > MAX_FACT_BYTES:
+                break
+            facts.append(Fact(Sealed.of(found.text), fingerprint(key, found.text), evidence, found.salience))
+        return tuple(facts)
+
     async def _send(self, command: FactsExtracted) -> int:
-        topics = self.config.topics
-        headers = envelope.headers_for(
-            command, id=command.turn_id, source=SOURCE, subject=command.owner, time=command.occurred_at
+        meta, topics = command.meta, self.config.topics
+        headers = envelope.headers_for(command, id=meta.command_id, source=SOURCE, subject=meta.owner, time=meta.occurred_at)
+        return await kafka.send_to_owner(
+            self.producer, topics.commands, topics.partitions, meta.owner, codec.encode(command), headers
         )
-        try:
-            sent = await self.producer.send_and_wait(
-                topics.commands,
-                codec.encode(command),
-                key=command.owner.encode(),
-                partition=partition_of(command.owner, topics.partitions),
-                headers=headers,
-            )
-        except kafka.OUTAGE_ERRORS as error:
-            raise Away(f"the broker is away ({type(error).__name__})") from None
-        return int(sent.offset)
 
 
 def read_turn(work: Work) -> ConversationTurn:
@@ -124,3 +118,21 @@ def read_turn(work: Work) -> ConversationTurn:
         return codec.decode_as(ConversationTurn, work.value or b"")
     except ContractError as error:
         raise Refused(str(error)) from None
+
+
+def to_extract(turn: ConversationTurn, before: tuple[Message, ...]) -> ports.TurnToExtract:
+    """The turn, opened, after the messages ``before`` it in its session. Raises SealedValue."""
+    return ports.TurnToExtract(
+        turn_id=turn.turn_id,
+        owner_ref=turn.owner,
+        user_id=turn.user_id.text,
+        agent_id=turn.agent_id,
+        session_id=turn.session_id.text,
+        occurred_at=turn.occurred_at,
+        messages=tuple(map(as_said, turn.messages)),
+        recent_messages=tuple(map(as_said, before)),
+    )
+
+
+def _size(message: MessageRef) -> int:
+    return len(message.message_id) + (len(message.producer_id.data) if message.producer_id else 0)

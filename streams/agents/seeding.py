@@ -1,4 +1,4 @@
-"""After a restart: reading back what extraction knew, from the topics.
+"""After a restart: reading back what an agent knew, from the topics.
 
 Facts on their way stand on the command topic, the sessions' last messages on conversation.events. Facts that the projection has
 applied meanwhile are dropped at the first question (``RecentFacts``), so reading a few too many does no harm.
@@ -8,39 +8,45 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 
 import structlog
-from aiokafka import TopicPartition
+from aiokafka import ConsumerRecord, TopicPartition
 
-from schemas import codec
+from schemas import codec, envelope
 from schemas.errors import ContractError
-from schemas.types import ConversationTurn, FactsExtracted, Record
+from schemas.types import ConversationTurn, FactsExtracted
 from streams import kafka
+from streams.agents.accepting import Accepting
 from streams.config import WorkerConfig
 from streams.order import committed_offsets
-from streams.recent import RecentMessages, as_said
+from streams.recent import RecentMessages
 
 log = structlog.get_logger(__name__)
 
 COMMANDS_BACK = 5_000
 """At most so many commands of a partition are under way between the decider's commit and the log (``runner.MAX_UNDER_WAY``)."""
 TURNS_BACK = 500
+EVENTS_BACK = 10_000
+"""Deciders that wake late repeat what others decided lately."""
 
 
-async def seed(config: WorkerConfig, messages: RecentMessages, partitions: set[int]) -> None:
+async def seed_extraction(config: WorkerConfig, messages: RecentMessages, partitions: set[int]) -> None:
     """Fill ``config.recent`` and ``messages`` for ``partitions``. Raises KafkaError while the broker is away."""
     if not partitions:
         return
     topics = config.topics
     recent = config.recent
 
-    def command(offset: int, record: Record) -> None:
+    def command(message: ConsumerRecord) -> None:
+        record = codec.decode(message.value or b"")
         if recent is not None and isinstance(record, FactsExtracted):
-            recent.remember(record, offset)
+            recent.remember(record, message.offset)
 
-    def turn(_: int, record: Record) -> None:
+    def turn(message: ConsumerRecord) -> None:
+        record = codec.decode(message.value or b"")
         if isinstance(record, ConversationTurn):
-            messages.add(record.owner, record.session_id, map(as_said, record.messages))
+            messages.add(record)
 
     decided = await committed_offsets(config.bootstrap, config.group("decide"), topics.commands)
     extracted = await committed_offsets(config.bootstrap, config.group("extract"), topics.conversation)
@@ -52,9 +58,23 @@ async def seed(config: WorkerConfig, messages: RecentMessages, partitions: set[i
         await _read(config, TopicPartition(topics.conversation, partition), max(until - TURNS_BACK, 0), until, turn)
 
 
+async def seed_accepting(config: WorkerConfig, accepting: Accepting, partitions: set[int]) -> None:
+    """Make ``accepting`` know owners of ``partitions`` again. Raises KafkaError while the broker is away."""
+    accepting.reset()
+    if not partitions:
+        return
+    events = config.topics.events
+    embedded = await committed_offsets(config.bootstrap, config.group("embed"), events)
+    for partition in sorted(partitions):
+        until = embedded.get(partition, 0)
+        first = max(until - EVENTS_BACK, 0)
+        await _read(config, TopicPartition(events, partition), first, until, lambda m: accepting.feed(envelope.as_map(m.headers)))
+
+
 async def _read(
-    config: WorkerConfig, tp: TopicPartition, first: int, until: int | None, take: Callable[[int, Record], None]
+    config: WorkerConfig, tp: TopicPartition, first: int, until: int | None, take: Callable[[ConsumerRecord], object]
 ) -> None:
+    """Records of ``tp`` from offset ``first`` up to ``until``, or to the end."""
     consumer = kafka.reader(config.bootstrap, "seed")
     await consumer.start()
     try:
@@ -65,10 +85,9 @@ async def _read(
         while await consumer.position(tp) < end:
             batches = await consumer.getmany(tp, timeout_ms=1_000, max_records=1_000)
             for message in batches.get(tp, ()):
-                try:
-                    take(message.offset, codec.decode(message.value or b""))
-                except ContractError:
-                    continue  # it was or will be parked by the agent that reads the topic
+                if message.offset < end:
+                    with suppress(ContractError):  # it was or will be parked by the agent that reads the topic
+                        take(message)
             await asyncio.sleep(0)
     finally:
         await consumer.stop()

@@ -5,20 +5,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any
 
 import faust
 from aiokafka import AIOKafkaProducer
 
-from schemas import codec, envelope
-from schemas.topics import partition_of
-from schemas.types import ConversationTurn, MemoryAdded, MemoryForgotten
-from streams import kafka
-from streams.agents.admit import InboxPosition, admit
-from streams.agents.embed import BatchingEmbedder, Embed
+from schemas import envelope
+from streams.agents.accepting import Accepting
+from streams.agents.admission import Admission, judge
+from streams.agents.embed import EMBEDDED, BatchingEmbedder, Embed
 from streams.agents.extract import Extract
-from streams.agents.seeding import seed
+from streams.agents.seeding import seed_accepting, seed_extraction
 from streams.app import build_app
 from streams.config import WorkerConfig
 from streams.parking.lot import ParkingLot, Place
@@ -26,11 +23,11 @@ from streams.protocol.commands import RawCommand
 from streams.protocol.runner import PartitionRunner
 from streams.protocol.session import DeciderParts
 from streams.recent import RecentMessages
-from streams.stage import Away, Refused, Stage, Work
+from streams.stage import Stage, Work
 
 ADMIT_IN_FLIGHT = 256
 EMBED_IN_FLIGHT = 256
-_EMBEDDED = {f"emberlog.{t.__name__}.v1".encode() for t in (MemoryAdded, MemoryForgotten)}
+_EMBEDDED = {f"emberlog.{t.__name__}".encode() for t in EMBEDDED}
 
 
 def work_of(event: Any) -> Work:
@@ -87,21 +84,12 @@ class Agents:
     # -- admit
 
     def _admit(self) -> faust.App:
-        topics = self.config.topics
-
-        async def publish(work: Work) -> None:
-            await self._publish(_admitted(work))
-
-        stage = self._stage("admit", publish, in_flight=ADMIT_IN_FLIGHT, alone=True)
+        admission = Admission(self.config, self.producer)
+        stage = self._stage("admit", admission, in_flight=ADMIT_IN_FLIGHT, alone=True)
 
         async def on_event(event: Any) -> None:
-            work = work_of(event)
-            stamped = _stamp(work, event.message.timestamp)
-            try:
-                lane = _admitted(stamped).owner
-            except Refused:
-                lane = f"{work.partition}/{work.offset}"  # refused in its own lane, where it is parked
-            await stage.submit(lane, stamped, event.ack)
+            work = judge(work_of(event), event.message.timestamp)
+            await stage.submit(work.lane, work, event.ack)
 
         async def on_assigned(partitions: set[tuple[str, int]]) -> None:
             await self.lot.refresh()
@@ -111,21 +99,7 @@ class Agents:
         async def on_revoked() -> None:
             stage.assigned(set())
 
-        return build_app(self.config, "admit", topics.inbox, on_event, on_assigned, on_revoked, self.on_fatal)
-
-    async def _publish(self, turn: ConversationTurn) -> None:
-        topics = self.config.topics
-        headers = envelope.headers_for(turn, id=turn.turn_id, source="emberlog/admit", subject=turn.owner, time=turn.occurred_at)
-        try:
-            await self.producer.send_and_wait(
-                topics.conversation,
-                codec.encode(turn),
-                key=turn.owner.encode(),
-                partition=partition_of(turn.owner, topics.partitions),
-                headers=headers,
-            )
-        except kafka.OUTAGE_ERRORS as error:
-            raise Away(f"the broker is away ({type(error).__name__})") from None
+        return build_app(self.config, "admit", self.config.topics.inbox, on_event, on_assigned, on_revoked, self.on_fatal)
 
     # -- extract
 
@@ -140,7 +114,7 @@ class Agents:
 
         async def on_assigned(partitions: set[tuple[str, int]]) -> None:
             await self.lot.refresh()
-            await seed(self.config, messages, {p for _, p in partitions})
+            await seed_extraction(self.config, messages, {p for _, p in partitions})
             stage.assigned(partitions)
             self._assigned("extract")
 
@@ -199,16 +173,19 @@ class Agents:
     def _embed(self) -> faust.App:
         embed = Embed(self.config, self.producer, BatchingEmbedder(self.config.embedder))
         stage = self._stage("embed", embed, in_flight=EMBED_IN_FLIGHT)
+        accepting = Accepting()
 
         async def on_event(event: Any) -> None:
             work = work_of(event)
-            if work.headers.get("ce_type") in _EMBEDDED:
+            kind = work.headers.get("ce_type", b"").rpartition(b".v")[0]  # whatever its version
+            if accepting.feed(work.headers) and kind in _EMBEDDED:
                 await stage.submit((work.key or b"").decode(errors="replace"), work, event.ack)
             else:
                 stage.finish(work, event.ack)
 
         async def on_assigned(partitions: set[tuple[str, int]]) -> None:
             await self.lot.refresh()
+            await seed_accepting(self.config, accepting, {p for _, p in partitions})
             stage.assigned(partitions)
             self._assigned("embed")
 
@@ -216,23 +193,3 @@ class Agents:
             stage.assigned(set())
 
         return build_app(self.config, "embed", self.config.topics.events, on_event, on_assigned, on_revoked, self.on_fatal)
-
-
-_TIME_HEADER = "emberlog-inbox-time"
-
-
-def _stamp(work: Work, timestamp: float) -> Work:
-    """``work`` with its record's time as a header: parked and tried again later, it keeps it."""
-    if _TIME_HEADER in work.headers:
-        return work
-    headers = {**work.headers, _TIME_HEADER: repr(timestamp).encode()}
-    return Work(work.topic, work.partition, work.offset, work.key, work.value, headers)
-
-
-def _admitted(work: Work) -> ConversationTurn:
-    now = datetime.now(UTC)
-    try:
-        timestamp = datetime.fromtimestamp(float(work.headers[_TIME_HEADER]), UTC)
-    except (KeyError, ValueError, OverflowError, OSError):
-        raise Refused("the record's own time cannot be read") from None
-    return admit(work.value, InboxPosition(work.topic, work.partition, work.offset, timestamp), now)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+from abc import ABC, abstractmethod
 from concurrent.futures import CancelledError
 from dataclasses import dataclass
 from hashlib import sha256
@@ -45,7 +46,7 @@ class ModelConfig:
         return f"ModelConfig(base_url={self.base_url!r}, model={self.model!r})"
 
 
-class Mem0Extractor:
+class Mem0Extractor(ABC):
     """The path that both extractors share. Subclasses answer Mem0's prompt in `_generate`."""
 
     extractor = "mem0"
@@ -73,7 +74,7 @@ class Mem0Extractor:
                 await self._run(call, [as_mem0(message) for message in messages])
             return self._result(call)
 
-    async def close(self) -> None:
+    async def close(self) -> None:  # noqa: B027 - an extractor that asks nobody has nothing to close
         """Nothing of its own to close. The embedder belongs to whoever made it."""
 
     async def _run(self, call: Call, messages: list[dict[str, str]]) -> None:
@@ -123,11 +124,13 @@ class Mem0Extractor:
             rules=self.rules,
         )
 
+    @abstractmethod
     def _model_name(self) -> str:
-        raise NotImplementedError
+        """The model's name as it is known before it answers."""
 
+    @abstractmethod
     def _generate(self, call: Call, messages: list[dict[str, str]], response_format: dict[str, str] | None) -> str | None:
-        raise NotImplementedError
+        """The raw answer to Mem0's prompt."""
 
 
 class ModelExtractor(Mem0Extractor):

@@ -13,12 +13,15 @@ from datetime import UTC, datetime
 
 import structlog
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.errors import MessageSizeTooLargeError
 
 from schemas import codec, envelope, ids
 from schemas.errors import ContractError
+from schemas.sealed import Sealed
 from schemas.topics import Topics, partition_of
 from schemas.types import ParkedRecord, ParkedResolved, ParkedRetryRequested, WorkParked
 from streams import kafka, tasks
+from streams.parking.work import ParkedWork, opened, sealed
 
 log = structlog.get_logger(__name__)
 SOURCE = "emberlog/parking"
@@ -117,8 +120,8 @@ class ParkingLot:
         async with self._moved:
             await self._moved.wait_for(lambda: all(self._positions[tp] >= end for tp, end in ends.items()))
 
-    async def read(self, place: Place) -> WorkParked:
-        """The parked record itself, from the topic. Raises LookupError where it is gone."""
+    async def read(self, place: Place) -> ParkedWork:
+        """The parked work itself, from the topic. Raises LookupError where it is gone, SealedValue where it cannot be opened."""
         consumer = kafka.reader(self._bootstrap, "parking-read")
         await consumer.start()
         try:
@@ -131,7 +134,7 @@ class ParkingLot:
         record = codec.decode(message.value or b"")
         if message.offset != place.lot_offset or not isinstance(record, WorkParked):
             raise LookupError("the parked record is no longer on its topic")
-        return record
+        return opened(record)
 
     # -- changes; each returns once it was read back
 
@@ -146,7 +149,10 @@ class ParkingLot:
         behind: str | None = None,
         attempts: int = 0,
     ) -> WorkParked:
-        """Park the record at ``source`` (topic, partition, offset), whose key, value and headers are ``record``."""
+        """Park the record at ``source`` (topic, partition, offset), whose key, value and headers are ``record``.
+
+        A record that is too large to be parked is kept by its place and reason alone: tried again, it is an empty one.
+        """
         topic, partition, offset = source
         key, value, headers = record
         work = WorkParked(
@@ -160,12 +166,18 @@ class ParkingLot:
             behind=behind,
             attempts=attempts,
             parked_at=datetime.now(UTC),
-            key=key,
-            value=value,
-            headers=headers,
+            key=sealed(key),
+            value=sealed(value),
+            headers={name: Sealed(content) for name, content in headers.items()},
         )
-        await self._write(work)
-        log.warning("work parked", stage=stage, parked_id=work.parked_id, reason=reason, attempts=attempts)
+        try:
+            await self._write(work)
+        except MessageSizeTooLargeError:
+            work = replace(
+                work, key=None, value=None, headers={}, reason=f"{reason}; {len(value or b'')} bytes, too large to be kept"
+            )
+            await self._write(work)
+        log.warning("work parked", stage=stage, parked_id=work.parked_id, reason=work.reason, attempts=attempts)
         return work
 
     async def resolve(self, place: Place, outcome: str) -> None:

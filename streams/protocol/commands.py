@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 from schemas import codec, ids
 from schemas.errors import ContractError
 from schemas.topics import partition_of
 from schemas.types import COMMANDS
-from streams.protocol.partition import Pending
+from streams.protocol.lane import Pending
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +25,8 @@ class RawCommand:
 def read_command(raw: RawCommand, partition: int, partitions: int) -> Pending | str:
     """The command; else, where the key names an owner of this partition, a Pending without a command, to be parked in that
     owner's order; else the reason why it belongs to nobody."""
-    owner = _owner_of_key(raw.key)
-    if owner is None or partition_of(owner, partitions) != partition:
+    owner = _owner_of_key(raw.key, partition, partitions)
+    if owner is None:
         return "the key is no owner reference of this partition"
     try:
         command = codec.decode(raw.value or b"")
@@ -33,14 +34,15 @@ def read_command(raw: RawCommand, partition: int, partitions: int) -> Pending | 
         return Pending(raw.offset, owner, None, problem=str(error))
     if not isinstance(command, COMMANDS):
         return Pending(raw.offset, owner, None, problem=f"a {type(command).__name__} is no command")
-    if command.owner != owner:
+    if command.meta.owner != owner:
         return Pending(raw.offset, owner, None, problem="the command's owner is not the key's")
     return Pending(raw.offset, owner, command)
 
 
-def _owner_of_key(key: bytes | None) -> str | None:
+@functools.lru_cache(maxsize=20_000)
+def _owner_of_key(key: bytes | None, partition: int, partitions: int) -> str | None:
     try:
-        text = (key or b"").decode()
+        owner = (key or b"").decode()
     except UnicodeDecodeError:
         return None
-    return text if ids.is_uuid(text) else None
+    return owner if ids.is_uuid(owner) and partition_of(owner, partitions) == partition else None

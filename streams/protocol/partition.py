@@ -8,79 +8,16 @@ was appended counts only when it was read back and accepted by the rule that eve
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
 
+from schemas import codec
 from schemas.slices import Slice, Verdict, verdict
-from schemas.types import Command, MemoryAdded, MemoryEvent, MemoryForgotten
-from streams.decider import OwnerState, fold
+from streams.decider import OwnerState
+from streams.decider.state import Entry
+from streams.protocol.drafting import Decide, Encode, SliceDraft
+from streams.protocol.lane import Append, Lane, Park, ParkedEntries, Pending
 
-MAX_SLICE_EVENTS = 500
-MAX_SLICE_BYTES = 900_000
-_EVENT_OVERHEAD_BYTES = 1_000
-
-Decide = Callable[[OwnerState, Command, int], tuple[MemoryEvent, ...]]
-
-
-def _weight(event: MemoryEvent) -> int:
-    """Upper estimate of an event's bytes on the log, headers included."""
-    text = len(event.content.encode()) if isinstance(event, MemoryAdded) else 0
-    source = getattr(event, "source", None)
-    ids = event.kept_message_ids if isinstance(event, MemoryForgotten) else source.message_ids if source else ()
-    return _EVENT_OVERHEAD_BYTES + text + sum(len(i.encode()) + 4 for i in ids)
-
-
-@dataclass(frozen=True, slots=True)
-class Pending:
-    """A command that is not confirmed; ``command`` is None where it cannot be read, and ``problem`` then says why.
-
-    ``parked_id`` is set when it comes back from the parking lot.
-    """
-
-    offset: int
-    owner: str
-    command: Command | None
-    problem: str = ""
-    parked_id: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Append:
-    """One owner's slice to be written: the events of ``commands`` (offsets), decided in order from confirmed state."""
-
-    append_id: str
-    owner: str
-    first: int
-    commands: tuple[int, ...]
-    events: tuple[MemoryEvent, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Park:
-    """A command to be parked durably, its reason, and the parked work of the same owner that it waits behind, if any."""
-
-    pending: Pending
-    reason: str
-    behind: str | None
-
-
-@dataclass(slots=True)
-class Lane:
-    """One owner: the confirmed state, the commands that are not confirmed, and the append under way."""
-
-    state: OwnerState
-    pending: deque[Pending] = field(default_factory=deque)
-    sent: Append | None = None
-    parked: dict[int, str] = field(default_factory=dict)
-    """Offsets of this owner's parked commands with their parked ids."""
-    parking: set[int] = field(default_factory=set)
-    """Offsets whose parking is under way."""
-    alarm: bool = False
-    """A gap was read: the protocol never makes one, so nothing more is decided here until a person looks."""
-
-    @property
-    def idle(self) -> bool:
-        return not (self.pending or self.sent or self.parked or self.parking or self.alarm)
+__all__ = ["Append", "Lane", "Park", "PartitionDecider", "Pending"]
 
 
 class PartitionDecider:
@@ -88,23 +25,40 @@ class PartitionDecider:
 
     ``offer`` takes commands in offset order, ``appends`` gives the slices to write, ``observe`` takes every slice of the log in
     order, ``parks`` gives the commands to park, ``finished`` the offsets that are done: confirmed, void, or durably parked.
+
+    An owner with many entries is adopted with those that are ``known`` so far. ``needs`` and ``unseen`` then say which keys are
+    to be looked up and given to ``supply`` before its commands are decided, and before others' slices of it are observed.
     """
 
-    def __init__(self, decide: Decide, new_append_id: Callable[[], str]) -> None:
-        self._decide, self._new_append_id = decide, new_append_id
+    def __init__(self, decide: Decide, new_append_id: Callable[[], str], encode: Encode = codec.encode) -> None:
+        self._decide, self._new_append_id, self._encode = decide, new_append_id, encode
         self.lanes: dict[str, Lane] = {}
         self._ready: dict[str, None] = {}
+        self._unread: dict[str, None] = {}
         self._parks: list[Park] = []
         self._finished: list[int] = []
         self._healed: list[Pending] = []
 
     # -- what comes in
 
-    def adopt(self, owner: str, state: OwnerState, parked: dict[int, str] | None = None) -> Lane:
-        """Begin with ``owner`` in its confirmed ``state``; ``parked`` are its entries in the parking lot."""
-        lane = self.lanes[owner] = Lane(state, parked=dict(parked or {}))
+    def adopt(
+        self, owner: str, state: OwnerState, parked: Mapping[int, str] | None = None, known: Iterable[str] | None = None
+    ) -> Lane:
+        """Begin with ``owner`` in its confirmed ``state``; ``parked`` are its entries in the parking lot.
+
+        ``known`` are the keys that were looked up, where ``state`` does not hold every entry.
+        """
+        lane = Lane(state, ParkedEntries(parked or {}), None if known is None else set(known))
+        self.lanes[owner] = lane
         self._settle(owner, lane)
         return lane
+
+    def let_go(self, owner: str) -> None:
+        """Forget an owner whose lane is idle; it can be adopted again."""
+        del self.lanes[owner]
+        # commands that another decider decided meanwhile may have left their mark here
+        self._ready.pop(owner, None)
+        self._unread.pop(owner, None)
 
     def offer(self, item: Pending) -> None:
         """Take a command of an adopted owner. One at or below its last accepted cause was decided before: skipped."""
@@ -112,12 +66,13 @@ class PartitionDecider:
         if item.offset <= lane.state.last_cause:
             self._finish(item)
             return
-        if any(p.offset == item.offset for p in lane.pending) or item.offset in lane.parking:
+        if item.offset in lane.parking or _holds(lane.pending, item.offset):
             return
         if item.offset in lane.parked and item.parked_id is None:
             self._finished.append(item.offset)  # redelivered; it is in the lot already
             return
         lane.pending.append(item)
+        self._look_up(lane, [item])
         self._look_at(item.owner)
 
     def retry(self, owner: str, items: list[Pending]) -> None:
@@ -129,12 +84,18 @@ class PartitionDecider:
             # asked twice, the second time for more: together they must still be in order, before anything newer
             from_lot = sorted([*fresh, *(p for p in lane.pending if p.parked_id is not None)], key=lambda p: p.offset)
             lane.pending = deque([*from_lot, *(p for p in lane.pending if p.parked_id is None)])
+            self._look_up(lane, fresh)
             self._look_at(owner)
+
+    def supply(self, owner: str, found: Mapping[str, Entry | None]) -> None:
+        """Take looked-up entries of ``owner``, None for a key without one."""
+        self.lanes[owner].supply(found)
+        self._look_at(owner)
 
     def observe(self, slice_: Slice) -> Verdict:
         """Take the next slice of the log for an adopted owner and apply the readers' rule."""
         lane = self.lanes[slice_.owner]
-        own = lane.sent is not None and lane.sent.append_id == slice_.append_id
+        own = lane.is_own(slice_)
         ruling = verdict(slice_.first, lane.state.last_sequence)
         if lane.alarm:
             return Verdict.GAP
@@ -143,7 +104,7 @@ class PartitionDecider:
             lane.sent = None
         elif ruling is Verdict.ACCEPT:
             # own or another's: what is accepted is the state, and what it decided is done; the rest is decided again from here
-            lane.state = fold(lane.state, slice_.events)
+            lane.take(slice_.events, own)
             lane.sent = None
             self._settle(slice_.owner, lane)
         elif own:
@@ -171,8 +132,33 @@ class PartitionDecider:
 
     @property
     def has_ready(self) -> bool:
-        """Whether ``appends`` would give anything."""
-        return bool(self._ready)
+        """Whether ``appends`` or ``needs`` would give anything."""
+        return bool(self._ready or self._unread)
+
+    def needs(self) -> dict[str, set[str]]:
+        """Keys to look up, by owner, before all pending commands can be decided. One may lead to others: ask again."""
+        out: dict[str, set[str]] = {}
+        for owner in list(self._unread):
+            lane = self.lanes[owner]
+            missing = lane.missing(item.command for item in lane.unread if item.command is not None)
+            if missing:
+                out[owner] = missing
+            else:
+                lane.unread.clear()
+                del self._unread[owner]
+        return out
+
+    def unseen(self, slices: Iterable[Slice]) -> dict[str, set[str]]:
+        """Keys to look up, by owner, before ``slices`` are observed. One may lead to others: ask again.
+
+        A lane's own slice was decided from keys that were looked up.
+        """
+        out: dict[str, set[str]] = {}
+        for slice_ in slices:
+            lane = self.lanes[slice_.owner]
+            if not lane.is_own(slice_) and (missing := lane.missing(slice_.events)):
+                out.setdefault(slice_.owner, set()).update(missing)
+        return out
 
     def appends(self, budget: int) -> list[Append]:
         """Slices to write now, together about ``budget`` events at most; their lanes wait for the read-back."""
@@ -237,12 +223,15 @@ class PartitionDecider:
         if lane.pending:
             self._ready[owner] = None
 
+    def _look_up(self, lane: Lane, items: Iterable[Pending]) -> None:
+        """Ask for what ``items`` touch, where the lane does not hold all."""
+        if lane.known is not None:
+            lane.unread.extend(items)
+            self._unread.update(dict.fromkeys(item.owner for item in lane.unread))
+
     def _blocker(self, lane: Lane) -> str | None:
         """The parked entry that stands before the lane's head; None when the head may be decided."""
-        if not lane.parked or not lane.pending:
-            return None
-        first = min(lane.parked)
-        return lane.parked[first] if lane.pending[0].offset > first else None
+        return lane.parked.before(lane.pending[0].offset) if lane.pending else None
 
     def _park_all(self, lane: Lane, reason: str, behind: str | None) -> None:
         while lane.pending:
@@ -255,38 +244,23 @@ class PartitionDecider:
         """Decide the lane's commands in order into one slice. One that cannot be decided ends it, and is parked as head."""
         if lane.sent is not None or not lane.pending:
             return None
-        draft, problem, weight = lane.state, "", 0
-        events: list[MemoryEvent] = []
-        offsets: list[int] = []
+        draft, problem = SliceDraft(lane.state, self._decide, self._encode), ""
         from_lot = lane.pending[0].parked_id is not None
         for item in lane.pending:
             # newer commands wait until the lot's are confirmed: one of those may fail again, and they must then follow it there
             if (item.parked_id is not None) != from_lot:
                 break
-            decided, problem = self._try(draft, item)
-            if decided is None:
+            if item.command is not None and lane.missing((item.command,), draft.state):
+                self._look_up(lane, lane.pending)  # decided once these are here: that an entry is absent is known, never assumed
                 break
-            weight += sum(map(_weight, decided))
-            if len(events) + len(decided) > MAX_SLICE_EVENTS or weight > MAX_SLICE_BYTES:
-                problem = "its events exceed one batch: the issuer is to split it"
+            problem = draft.add(item)
+            if problem:
                 break
-            draft = fold(draft, decided)
-            events.extend(decided)
-            offsets.append(item.offset)
-        if events:
-            lane.sent = Append(self._new_append_id(), owner, lane.state.last_sequence + 1, tuple(offsets), tuple(events))
-            return lane.sent
-        self._park_head(lane, problem)
-        return None
-
-    def _try(self, draft: OwnerState, item: Pending) -> tuple[tuple[MemoryEvent, ...] | None, str]:
-        if item.command is None:
-            return None, item.problem
-        try:
-            return self._decide(draft, item.command, item.offset), ""
-        except Exception as error:
-            # a fault of ours, not of the command; the text of an exception may quote content, its type cannot
-            return None, f"the decider raised {type(error).__name__}"
+        if draft.events:
+            lane.sent = draft.append(owner, self._new_append_id())
+        elif problem:
+            self._park_head(lane, problem)
+        return lane.sent
 
     def _park_head(self, lane: Lane, reason: str) -> None:
         head = lane.pending.popleft()
@@ -299,3 +273,8 @@ class PartitionDecider:
             return
         lane.parking.add(head.offset)
         self._parks.append(Park(head, reason, None))
+
+
+def _holds(pending: deque[Pending], offset: int) -> bool:
+    """Whether the command at ``offset`` is pending: mostly it is newer than the newest."""
+    return bool(pending) and offset <= pending[-1].offset and any(item.offset == offset for item in pending)

@@ -3,32 +3,35 @@
 from __future__ import annotations
 
 import asyncio
-import uuid
+import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import structlog
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
-from schemas import envelope
 from schemas.errors import ContractError
-from schemas.slices import Slice, SliceAssembler, Verdict
+from schemas.slices import Slice, Verdict
 from schemas.topics import Topics
 from streams import kafka, tasks
-from streams.decider import EMPTY, OwnerState, decide
+from streams.decider import decide
 from streams.parking.lot import ParkingLot
 from streams.protocol import batch
+from streams.protocol.cache import StateCache
 from streams.protocol.commands import RawCommand, read_command
-from streams.protocol.partition import Decide, Park, PartitionDecider, Pending
+from streams.protocol.drafting import Decide
+from streams.protocol.lane import Append, Park, Pending
+from streams.protocol.partition import PartitionDecider
 from streams.protocol.store import DeciderStore
+from streams.protocol.tail import LogTail
 
 log = structlog.get_logger(__name__)
 
 STAGE = "decide"
 MAX_EVENTS_PER_ROUND = 2_000
+ROUND_S = 0.1
+"""Least time between two rounds of appends of a partition."""
 MATERIALISE_S = 1.0
-MAX_LANES = 20_000
-"""Owners held in memory per partition; those without work are let go beyond it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,23 +60,22 @@ class Session:
         self._parts, self._partition, self._kick, self._finished = parts, partition, kick, finished
         self._under_way = under_way
         self._tp = TopicPartition(parts.topics.events, partition)
-        self.machine = PartitionDecider(parts.decide, lambda: uuid.uuid4().hex)
+        self.machine = PartitionDecider(parts.decide, _new_append_id)
         self.inbox: list[RawCommand] = []
         self.retries: list[str] = []
         self._store = DeciderStore(parts.state_dsn, parts.topics.events, partition)
+        self._cache = StateCache(self.machine, self._store, self._parked)
         self._producer: AIOKafkaProducer = kafka.producer(parts.bootstrap, f"decide-{partition}")
         self._tailer: AIOKafkaConsumer = kafka.reader(parts.bootstrap, f"decide-{partition}")
-        self._assembler = SliceAssembler()
-        self._adopting = asyncio.Lock()
-        self._saved = self._position = 0
+        self._log = LogTail()
+        self._position = 0
         self._moved = asyncio.Condition()
         self._level = False
-        self._dirty: dict[str, OwnerState] = {}
 
     async def __aenter__(self) -> Session:
         try:
             await self._parts.lot.refresh()
-            self._saved = self._position = await self._store.open()
+            self._position = await self._cache.open()
             await self._producer.start()
             await self._tailer.start()
             self._tailer.assign([self._tp])
@@ -81,8 +83,8 @@ class Session:
             end = await kafka.end_offset(self._tailer, self._tp)
             while self._position < end:
                 await self._read_log(timeout_ms=500)
-                if len(self._dirty) > MAX_LANES:
-                    await self._save()
+                if self._cache.is_due(self._position):
+                    await self._cache.save(self._position)
         except BaseException:
             await self._close()
             raise
@@ -121,27 +123,35 @@ class Session:
     # -- commands to appends
 
     async def _drive(self) -> None:
+        clock, began = asyncio.get_running_loop().time, 0.0
         while True:
             await self._kick.wait()
+            # a round costs the same for one command as for hundreds: a busy partition gathers them, a quiet one need not wait
+            await asyncio.sleep(max(0.0, began + ROUND_S - clock()))
+            began = clock()
             self._kick.clear()
             await self._take_in()
-            while True:
-                await self._carry_out()
-                slices = self.machine.appends(MAX_EVENTS_PER_ROUND)
-                if slices:
-                    await batch.append(self._producer, self._tp.topic, self._partition, slices)
-                if self.inbox:
-                    await self._take_in()
-                if not self.machine.has_ready:
-                    break
             await self._carry_out()
+            await self._cache.look_up()
+            slices = self.machine.appends(MAX_EVENTS_PER_ROUND)
+            if slices:
+                await self._append(slices)
+            await self._carry_out()
+            if self.inbox or self.machine.has_ready:
+                self._kick.set()
+
+    async def _append(self, slices: list[Append]) -> None:
+        written = [batch.records_of(slice_) for slice_ in slices]
+        for slice_, records in zip(slices, written, strict=True):
+            self._log.expect(slice_, records)
+        await batch.append(self._producer, self._tp.topic, self._partition, written)
 
     async def _take_in(self) -> None:
         raws, self.inbox = self.inbox, []
         items = [await self._read(raw) for raw in raws]
         if items and not self._level:
             await self._catch_up()
-        await self._adopt({item.owner for item in items if item is not None})
+        await self._cache.hold(dict.fromkeys(item.owner for item in items if item is not None))
         for item in items:
             if item is not None:
                 self.machine.offer(item)
@@ -168,7 +178,7 @@ class Session:
         return None
 
     async def _retry(self, owner: str) -> None:
-        await self._adopt({owner})
+        await self._cache.hold((owner,))
         items = []
         for place in self._parts.lot.of_owner(STAGE, owner):
             work = await self._parts.lot.read(place)
@@ -236,13 +246,14 @@ class Session:
         read = []
         for message in messages:
             try:
-                slice_ = self._assembler.feed(message.offset, envelope.as_map(message.headers), message.value or b"")
+                slice_ = self._log.feed(message)
             except ContractError as error:
                 # not ours: every reader skips it alike, and says so
                 log.error("a foreign record on the log", partition=self._partition, offset=message.offset, reason=str(error))
                 slice_ = None
-            read.append((slice_, message.offset + 1 if self._assembler.complete else None))
-        await self._adopt({slice_.owner for slice_, _ in read if slice_ is not None})
+            read.append((slice_, message.offset + 1 if self._log.complete else None))
+        slices = [slice_ for slice_, _ in read if slice_ is not None]
+        await self._cache.hold(dict.fromkeys(slice_.owner for slice_ in slices), slices)
         for slice_, border in read:
             if slice_ is not None:
                 self._observe(slice_)
@@ -254,40 +265,20 @@ class Session:
     def _observe(self, slice_: Slice) -> None:
         ruling = self.machine.observe(slice_)
         if ruling is Verdict.ACCEPT:
-            self._dirty[slice_.owner] = self.machine.lanes[slice_.owner].state
+            self._cache.observed(slice_.owner)
         elif ruling is Verdict.GAP:
             log.error("gap in an owner's sequence: the owner is parked", partition=self._partition, offset=slice_.end_offset - 1)
 
     # -- state
 
-    async def _adopt(self, owners: set[str]) -> None:
-        async with self._adopting:
-            missing = owners - self.machine.lanes.keys()
-            if not missing:
-                return
-            states = await self._store.load(missing)
-            for owner in missing:
-                parked = {p.offset: p.parked_id for p in self._parts.lot.of_owner(STAGE, owner)}
-                self.machine.adopt(owner, states.get(owner, EMPTY), parked)
+    def _parked(self, owner: str) -> dict[int, str]:
+        return {place.offset: place.parked_id for place in self._parts.lot.of_owner(STAGE, owner)}
 
     async def _materialise(self) -> None:
         while True:
             await asyncio.sleep(MATERIALISE_S)
-            await self._save()
+            await self._cache.save(self._position)
 
-    async def _save(self) -> None:
-        position, states = self._position, dict(self._dirty)
-        if position != self._saved:
-            await self._store.save(self._saved, position, states)
-            self._saved = position
-            for owner, state in states.items():
-                if self._dirty.get(owner) is state:
-                    del self._dirty[owner]
-        self._let_go()
 
-    def _let_go(self) -> None:
-        """Drop owners without work while more than MAX_LANES are held; what is dirty stays until it is saved."""
-        lanes = self.machine.lanes
-        for owner in list(lanes)[: max(0, len(lanes) - MAX_LANES)]:
-            if lanes[owner].idle and owner not in self._dirty:
-                del lanes[owner]
+def _new_append_id() -> str:
+    return secrets.token_hex(16)

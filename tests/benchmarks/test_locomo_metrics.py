@@ -68,14 +68,18 @@ def test_categories_are_told_apart_and_empty_ones_left_out() -> None:
     assert found["multi-hop"]["bm25_turn_r10"] == 0.5
 
 
+REFERENCES = ("f2b4e0c6-0000-5000-8000-000000000001",)
+"""Our references of messages, which name no turn of the set."""
+
+
 def memory(message_ids: tuple[str, ...], mentions: tuple[Mention, ...] = ()) -> Recalled:
-    why = Provenance("t", 0, 0, 1, "e", 0, "turn", "s", message_ids, AT, "mem0", "m", False, mentions)
-    return Recalled("m", "c", 1.0, ScoreParts(1.0, None), 75, 75, AT, AT, 1, 0.5, False, (), {}, why)
+    why = Provenance("t", 0, 0, 1, "e", 0, "turn", "s", REFERENCES, message_ids, AT, "mem0", "m", False, mentions)
+    return Recalled("m", "c", 1.0, ScoreParts(1.0, None), 75, 75, AT, AT, 1, 1, 0.5, False, (), {}, why)
 
 
 def test_a_memory_stands_for_the_turns_of_all_its_mentions_in_the_order_in_which_they_came() -> None:
-    first = Mention(1, "e1", 0, "t1", "s", ("D1:1", "D1:2"), AT)
-    again = Mention(4, "e4", 3, "t9", "s", ("D3:1", "D1:1"), AT)
+    first = Mention(1, "e1", 0, "t1", "s", REFERENCES, ("D1:1", "D1:2"), AT)
+    again = Mention(4, "e4", 3, "t9", "s", REFERENCES, ("D3:1", "D1:1"), AT)
     found = evidence_turns(memory(("D1:1", "D1:2"), (again, first)), SESSION_OF)
     assert found == ["D1:1", "D1:2", "D3:1"]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ops.local.services import LocalServices
-from tests.cli.support import Cli, up
+from tests.cli.support import Cli, Inside, up
 from tests.services import temporary_data_dir
 from tests.standin.live import LiveStandin, serving, turn
 
@@ -31,6 +31,12 @@ SPOKEN = {
 def cli(tmp_path: Path) -> Cli:
     """Commands in an empty folder, where nothing runs."""
     return Cli(tmp_path)
+
+
+@pytest.fixture
+def inside(running: Cli) -> Inside:
+    """Commands on what runs, in this process."""
+    return Inside(running.cwd, running.environment)
 
 
 @pytest.fixture(scope="session")

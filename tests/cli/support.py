@@ -1,7 +1,8 @@
-"""The real command line in processes of its own, with an environment that holds nothing of the developer's."""
+"""The real command line with an environment that holds nothing of the developer's: in processes of its own, or quicker in ours."""
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -10,10 +11,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import chdir, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
+
+from ops.cli.main import main
 
 EMBERLOG = Path(sys.executable).with_name("emberlog")
 OURS = ("EMBERLOG_", "VLLM_", "EMBEDDING_")
@@ -78,6 +82,27 @@ class Cli:
         assert done.code == code, f"{arguments}: exit {done.code} instead of {code}\n{done.out}\n{done.err}"
         assert "Traceback" not in done.err, done.err
         return done.err
+
+
+class Inside(Cli):
+    """The same in this process, without the second that a process needs to start."""
+
+    def run(self, *arguments: str, input: bytes | None = None, timeout: float = 120.0) -> Done:
+        """Run ``emberlog ARGUMENTS`` to its end; ``timeout`` is not kept."""
+        out, err = io.StringIO(), io.StringIO()
+        given = io.TextIOWrapper(io.BytesIO(input or b""))
+        with (
+            chdir(self.cwd),
+            patch.dict(os.environ, self.variables(), clear=True),
+            patch.multiple(sys, argv=["emberlog", *arguments], stdin=given, stdout=out, stderr=err),
+        ):
+            try:
+                main()
+                code: Any = 0
+            except SystemExit as end:
+                code = end.code or 0
+        assert isinstance(code, int), code
+        return Done(code, out.getvalue(), err.getvalue())
 
 
 @contextmanager

@@ -11,15 +11,16 @@ import pytest
 from typer.testing import CliRunner
 
 from ops.cli.main import app
-from tests.cli.support import Cli
+from tests.cli.support import Cli, Inside
 
 COMMANDS = (
-    "demo", "up", "publish", "recall", "forget", "tail", "status", "counts", "verify", "rebuild", "setup", "worker", "project",
-    "settings", "parked list", "parked show", "parked retry", "parked drop",
+    "demo", "up", "publish", "recall", "forget", "remember", "revise", "pin", "unpin", "link", "unlink", "tail", "status",
+    "counts", "verify", "rebuild", "setup", "worker", "project", "settings", "parked list", "parked show",
+    "parked retry", "parked drop",
 )  # fmt: skip
 NEED_A_RUNNING_SET = (
     ("tail",), ("recall", "x", "--owner", "u-1"), ("verify",), ("parked", "retry", "--all"), ("status",), ("worker",),
-    ("publish", "--owner", "u-1", "--text", "hello"),
+    ("publish", "--owner", "u-1", "--text", "hello"), ("remember", "hello", "--owner", "u-1"), ("pin", "1234", "--owner", "u-1"),
 )  # fmt: skip
 
 
@@ -43,8 +44,8 @@ def test_help_is_quick_as_it_imports_nothing_heavy(cli: Cli) -> None:
 
 
 @pytest.mark.parametrize("command", NEED_A_RUNNING_SET, ids=lambda c: " ".join(c[:2]))
-def test_where_nothing_runs_a_command_says_how_to_start(cli: Cli, command: tuple[str, ...]) -> None:
-    error = cli.fails(*command, code=3)
+def test_where_nothing_runs_a_command_says_how_to_start(tmp_path: Path, command: tuple[str, ...]) -> None:
+    error = Inside(tmp_path).fails(*command, code=3)
     assert "nothing runs on .emberlog" in error
     assert "start it with: emberlog up" in error
 
@@ -92,8 +93,8 @@ def test_wrong_settings_are_told_before_anything_else(tmp_path: Path) -> None:
         (("parked", "retry"), "say which"),
     ],
 )
-def test_wrong_input_is_told_with_what_would_be_right(cli: Cli, arguments: tuple[str, ...], says: str) -> None:
-    done = cli.run(*arguments)
+def test_wrong_input_is_told_with_what_would_be_right(tmp_path: Path, arguments: tuple[str, ...], says: str) -> None:
+    done = Inside(tmp_path).run(*arguments)
     assert done.code in (1, 2)
     assert says in " ".join(done.err.split())
     assert "Traceback" not in done.err

@@ -10,22 +10,27 @@ from datetime import UTC, datetime
 from aiokafka import AIOKafkaProducer
 
 from schemas import codec, envelope, ids
+from schemas.sealed import Sealed
 from schemas.slices import SLICE_FIRST, SLICE_ID, SLICE_SIZE
 from schemas.topics import Topics, partition_of
-from schemas.types import EventMeta, MemoryAdded, MemoryEvent, MemoryReheated, SourceRef, ThermalPolicy
+from schemas.types import EventMeta, MemoryAdded, MemoryEvent, MemoryReheated, MessageRef, SourceRef, ThermalPolicy
 
 WHEN = datetime(2024, 5, 1, 12, 0, tzinfo=UTC)
-SOURCE = SourceRef("t-1", "s-1", "default", ("m-1",), 0, 1, 0)
+SOURCE = SourceRef("t-1", Sealed.of("s-1"), "default", (MessageRef("m-1"),), 0, 1, 0)
 POLICY = ThermalPolicy()
+
+
+def meta_of(owner: str, sequence: int) -> EventMeta:
+    return EventMeta(owner, sequence, sequence, 1, WHEN, f"c-{sequence}")
 
 
 def added(owner: str, sequence: int, content: str) -> MemoryAdded:
     """The event of a new memory."""
     return MemoryAdded(
-        meta=EventMeta(owner, sequence, sequence, 1, WHEN),
+        meta=meta_of(owner, sequence),
         memory_id=ids.memory_id(owner, sequence, 0),
-        user_id="u-1",
-        content=content,
+        user_id=Sealed.of("u-1"),
+        content=Sealed.of(content),
         fingerprint="0" * 64,
         salience=0.5,
         temperature=75.0,
@@ -39,7 +44,7 @@ def added(owner: str, sequence: int, content: str) -> MemoryAdded:
 
 def reheated(owner: str, sequence: int) -> MemoryReheated:
     """The event of a mention."""
-    meta = EventMeta(owner, sequence, sequence, 1, WHEN)
+    meta = meta_of(owner, sequence)
     return MemoryReheated(meta, ids.memory_id(owner, 1, 0), 75.0, 80.0, meta.occurred_at, 2, POLICY, SOURCE)
 
 

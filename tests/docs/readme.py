@@ -1,4 +1,4 @@
-"""The parts of README.md that are made from other files. ``python -m tests.docs.readme`` writes them anew."""
+"""The parts of pages that are made from other files. ``python -m tests.docs.readme`` writes them anew."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from ops.settings import Settings, env_name
 
 ROOT = Path(__file__).resolve().parents[2]
 README = ROOT / "README.md"
+CLIENTS = ROOT / "docs" / "clients.md"
 LANGUAGES = {".py": "python", ".sh": "sh"}
 EXAMPLE = re.compile(r"<!-- (docs/examples/\S+) -->\n```\w+\n.*?```\n", re.DOTALL)
 SETTINGS = re.compile(r"<!-- settings -->\n(\|.*\n)*")
 
 
 def example_block(name: str) -> str:
-    """An example file as the README shows it."""
+    """An example file as a page shows it."""
     code = (ROOT / name).read_text(encoding="utf-8")
     return f"<!-- {name} -->\n```{LANGUAGES[Path(name).suffix]}\n{code}```\n"
 
@@ -36,4 +37,5 @@ def filled(text: str) -> str:
 
 
 if __name__ == "__main__":
-    README.write_text(filled(README.read_text(encoding="utf-8")), encoding="utf-8")
+    for page in (README, CLIENTS):
+        page.write_text(filled(page.read_text(encoding="utf-8")), encoding="utf-8")

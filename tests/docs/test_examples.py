@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import asyncio
+import json
 import shutil
 import signal
 import subprocess
@@ -10,21 +12,30 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from queue import Empty, Queue
 from threading import Thread
+from typing import Any
 
 import pytest
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from confluent_kafka import Producer
 
 from ops.local.addresses import ServiceAddresses
+from schemas import codec
+from schemas.asyncapi import document
 from schemas.owner import Owner
-from schemas.topics import Topics
+from schemas.sealed import Sealed
+from schemas.topics import Topics, partition_of
 from schemas.types import ConversationTurn
 from streams.agents.admit import InboxPosition, admit
+from streams.protocol import batch
+from streams.protocol.partition import Append
 from streams.setup import create_topics
 from tests.docs.log import added, appender, reheated
+from tests.docs.readme import CLIENTS, EXAMPLE, filled
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "docs" / "examples"
@@ -86,7 +97,7 @@ async def test_the_consumer_example_prints_every_accepted_event_once_and_no_repe
         await log.append([cat, lake])
         await log.append([tea])
         await log.append([cat])  # a zombie begins again, in smaller slices
-        await log.append([lake, reheated(ALICE, 3)])  # and another in a longer one, which is dropped whole
+        await log.append([lake, added(ALICE, 3, "of another version")])  # and another in a longer one, which is dropped whole
         await log.append([reheated(ALICE, 3)])
         await log.append([reheated(BOB, 2), reheated(BOB, 3)])
         await log.append([reheated(BOB, 3)])
@@ -119,8 +130,30 @@ async def test_the_consumer_example_stops_at_a_gap_and_says_so(services: Service
     assert printed[1] == f"{ALICE}: 3 came where 2 was due; this never happens, so stop and look"
 
 
-def test_the_consumer_example_stays_short() -> None:
-    assert len((EXAMPLES / "consumer.py").read_text(encoding="utf-8").splitlines()) < 30
+async def test_the_consumer_example_leaves_a_sealed_value_closed(services: ServiceAddresses, topics: Topics) -> None:
+    sealed = Sealed(b"\xff\x00\xff", cipher="aes-256-gcm", key_id="5b0e4f9e-52b1-4b3f-8f68-0a3a2f4f6f10")
+    async with appender(services.kafka_bootstrap, topics) as log:
+        await log.append([replace(added(ALICE, 1, ""), content=sealed), added(ALICE, 2, "two")])
+    with running(sys.executable, str(EXAMPLES / "consumer.py"), services.kafka_bootstrap, topics.events) as lines:
+        printed = await take(lines, 2)
+    assert printed == [f"emberlog.MemoryAdded.v1 {ALICE} 1 ", f"emberlog.MemoryAdded.v1 {ALICE} 2 two"]
+
+
+def test_the_consumer_example_is_short_and_needs_nothing_of_ours() -> None:
+    code = (EXAMPLES / "consumer.py").read_text(encoding="utf-8")
+    assert len(code.splitlines()) < 30
+    imported = {
+        node.module if isinstance(node, ast.ImportFrom) else node.names[0].name
+        for node in ast.walk(ast.parse(code))
+        if isinstance(node, ast.Import | ast.ImportFrom)
+    }
+    assert imported == {"io", "sys", "pathlib", "confluent_kafka", "fastavro"}
+
+
+def test_the_page_for_clients_shows_the_examples_that_are_run_here() -> None:
+    text = CLIENTS.read_text(encoding="utf-8")
+    assert set(EXAMPLE.findall(text)) == {"docs/examples/consumer.py", "docs/examples/publish.sh"}
+    assert text == filled(text), "run: .venv/bin/python -m tests.docs.readme"
 
 
 async def admitted(services: ServiceAddresses, topics: Topics) -> list[tuple[bytes, ConversationTurn]]:
@@ -154,7 +187,7 @@ async def test_a_producer_example_publishes_a_turn_that_is_admitted(
     ((key, turn),) = await admitted(services, topics)
     assert key == b"default/user/u-1"
     assert turn.owner == Owner.parse("default/user/u-1").reference
-    assert turn.session_id == "chat-7"
+    assert turn.session_id.text == "chat-7"
     assert turn.messages[0].role == "user"
     assert abs(turn.occurred_at - datetime.now(UTC)) < timedelta(minutes=5)
 
@@ -169,6 +202,50 @@ async def test_the_same_turn_published_twice_by_the_producer_example_is_one_turn
     assert len({turn.turn_id for _, turn in found}) == 1
 
 
+async def test_the_partitioner_that_librdkafka_must_be_given_is_the_one_of_the_topics(
+    services: ServiceAddresses, topics: Topics
+) -> None:
+    owners = [Owner.parse(f"u-{n}").reference for n in range(20)]
+
+    def partitions(**settings: str) -> list[int]:
+        found: dict[str, int] = {}
+
+        def delivered(error: object, record: Any) -> None:
+            assert error is None
+            found[record.key().decode()] = record.partition()
+
+        producer = Producer({"bootstrap.servers": services.kafka_bootstrap, **settings})
+        for owner in owners:
+            producer.produce(topics.inbox, key=owner, value=b"", on_delivery=delivered)
+        assert producer.flush(30) == 0
+        return [found[owner] for owner in owners]
+
+    right = [partition_of(owner, topics.partitions) for owner in owners]
+    assert await asyncio.to_thread(partitions, partitioner="murmur2_random") == right
+    assert await asyncio.to_thread(partitions) != right, "librdkafka's own default"
+
+
+async def test_the_decider_writes_the_headers_that_asyncapi_describes(services: ServiceAddresses, topics: Topics) -> None:
+    event = added(ALICE, 1, "Alice has a cat")
+    slice_ = Append(append_id="a-1", owner=ALICE, first=1, commands=(1,), events=(event,), values=(codec.encode(event),))
+    async with AIOKafkaProducer(bootstrap_servers=services.kafka_bootstrap, acks="all") as producer:
+        await batch.append(producer, topics.events, partition_of(ALICE, topics.partitions), [batch.records_of(slice_)])
+    async with AIOKafkaConsumer(
+        topics.events, bootstrap_servers=services.kafka_bootstrap, auto_offset_reset="earliest"
+    ) as reader:
+        record = await asyncio.wait_for(reader.getone(), DEADLINE_S)
+    described = document()["components"]["messageTraits"]["event"]["headers"]
+    assert {name for name, _ in record.headers} == set(described["required"])
+
+
+async def test_the_turn_that_asyncapi_shows_is_admitted(services: ServiceAddresses, topics: Topics) -> None:
+    (example,) = document()["components"]["messages"]["InboxTurnJson"]["examples"]
+    async with AIOKafkaProducer(bootstrap_servers=services.kafka_bootstrap) as producer:
+        await producer.send_and_wait(topics.inbox, json.dumps(example["payload"]).encode())
+    ((_, turn),) = await admitted(services, topics)
+    assert turn.messages[0].content.text == "I am allergic to walnuts."
+
+
 async def test_the_kcat_line_publishes_a_turn_that_is_admitted(services: ServiceAddresses, topics: Topics) -> None:
     if shutil.which("kcat") is None:
         pytest.skip("kcat is not installed")
@@ -180,4 +257,4 @@ async def test_the_kcat_line_publishes_a_turn_that_is_admitted(services: Service
     ((key, turn),) = await admitted(services, topics)
     assert key == b"default/user/u-1"
     assert turn.owner == Owner.parse("u-1").reference
-    assert turn.messages[0].content == "I am allergic to walnuts."
+    assert turn.messages[0].content.text == "I am allergic to walnuts."

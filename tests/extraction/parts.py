@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
 import numpy as np
 
 from streams.extraction.embedders import WordLlamaEmbedder
+from streams.extraction.extractor import Mem0Extractor
 from streams.extraction.ports import KnownMemory, Message, TurnToExtract
 
+LIVES = "User lives in Valparaíso"
+PRIVATE = "Xylophonist"
+"""Stands in every turn that fails: must never leave in a reason or a log line."""
+Make = Callable[..., Mem0Extractor]
 MAY_8 = datetime(2023, 5, 8, 13, 56, tzinfo=UTC)
 
 

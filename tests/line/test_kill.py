@@ -18,7 +18,7 @@ from tests.line.support.line import Line
 from tests.line.support.locomo import conversation, locomo_file
 from tests.line.support.process import EmberlogProcess
 from tests.line.support.proof import prove_exactly_once, prove_views, undisturbed
-from tests.line.support.reading import AcceptedLog
+from tests.line.support.reading import DECIDED_BEFORE, AcceptedLog
 from tests.line.support.seeds import chosen_seed, say
 from tests.line.support.waiting import until
 
@@ -100,7 +100,7 @@ async def _prove(line: Line, calm: Line, batch: Batch, kills: int, seed: int) ->
 
 
 def _counting(log: AcceptedLog) -> list[object]:
-    return [e for e in log.events() if getattr(e, "reason", "") != "the turn was decided before"]
+    return [e for e in log.events() if getattr(e, "reason", "") != DECIDED_BEFORE]
 
 
 async def test_a_killed_worker_loses_and_doubles_nothing(killed_line: Line, line: Line) -> None:

@@ -18,6 +18,7 @@ from projections.views import build_views
 from schemas.topics import Topics
 from tests.projections.harness import AUDIT_KEY, Broker
 from tests.projections.logs import LogMaker
+from tests.projections.store import Store, store_of
 from tests.services import TOPIC_PREFIX
 
 
@@ -71,3 +72,10 @@ def config(services: ServiceAddresses, installed: str) -> RunnerConfig:
 @pytest.fixture
 def log(topics: Topics) -> LogMaker:
     return LogMaker(topics)
+
+
+@pytest.fixture
+async def store(installed: str, views: dict[str, View], log: LogMaker) -> AsyncIterator[Store]:
+    """The live views, filled as the test says, and recall over them."""
+    async with store_of(installed, views, log) as made:
+        yield made

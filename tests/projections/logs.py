@@ -6,53 +6,42 @@ import itertools
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
-from typing import Any
-from uuid import uuid4
+from datetime import datetime
 
 import numpy as np
 
-from schemas import ids
-from schemas.codec import encode
-from schemas.envelope import headers_for
+from schemas import ids, types
 from schemas.fingerprint import fingerprint
+from schemas.sealed import Sealed, maybe
 from schemas.temperature import mentioned, temperature_at
-from schemas.topics import Topics, partition_of
-from schemas.types import (
-    CommandNoted,
-    EventMeta,
-    MemoryAdded,
-    MemoryEmbedding,
-    MemoryEvent,
-    MemoryForgotten,
-    MemoryReheated,
-    Record,
-    SourceRef,
-    ThermalPolicy,
-)
+from schemas.topics import Topics
+from schemas.types import EventMeta, MemoryEmbedding, MemoryEvent, MessageRef, SourceRef, ThermalPolicy
+from tests.projections.other_events import OTHERS
+from tests.projections.record_log import T0, Rec, RecordLog, slice_rows
 
-T0 = datetime(2024, 3, 1, 12, 0, tzinfo=UTC)
+__all__ = ["HEAD", "MODEL", "POLICY", "T0", "LogMaker", "Rec", "foreign_forget", "slice_rows"]
+
 POLICY = ThermalPolicy()
 MODEL, HEAD = "test-model", "semantic"
-
-
-@dataclass(frozen=True, slots=True)
-class Rec:
-    """A record as a consumer would give it."""
-
-    topic: str
-    partition: int
-    offset: int
-    key: bytes | None
-    value: bytes | None
-    headers: Sequence[tuple[str, bytes | None]] = ()
+KEY = b"k" * 32
 
 
 @dataclass
 class _Memory:
     temperature: float
     warmed_at: datetime
-    count: int
+    count: int = 1
+    version: int = 1
+    pinned: bool = False
+
+    def at(self, now: datetime) -> float:
+        return temperature_at(self.temperature, self.warmed_at, now, POLICY, self.pinned)
+
+    def mention(self, now: datetime) -> float:
+        """Warm it; the temperature before."""
+        before = self.at(now)
+        self.temperature, self.warmed_at, self.count = mentioned(before, POLICY), now, self.count + 1
+        return before
 
 
 @dataclass
@@ -61,85 +50,197 @@ class _OwnerState:
     memories: dict[str, _Memory] = field(default_factory=dict)
 
 
-class LogMaker:
+@dataclass
+class _Command:
+    """A command under way: ``meta()`` is that of its next event."""
+
+    owner: str
+    cause: int
+    now: datetime
+    state: _OwnerState
+    events: list[MemoryEvent] = field(default_factory=list)
+
+    @property
+    def turn(self) -> str:
+        return ids.turn_id(self.owner, str(self.cause))
+
+    def meta(self) -> EventMeta:
+        self.state.sequence += 1
+        return EventMeta(self.owner, self.state.sequence, self.cause, 1, self.now, self.turn)
+
+    def source(self, session: str, facts: int, failed: int = 0, producer_id: str | None = None) -> SourceRef:
+        """The command as a turn of one message."""
+        reference = ids.message_id(self.turn, 0) if producer_id is None else ids.message_reference(self.owner, producer_id)
+        messages = (MessageRef(reference, maybe(producer_id)),)
+        return SourceRef(self.turn, Sealed.of(session), "agent-1", messages, self.cause, facts, failed)
+
+
+class LogMaker(RecordLog):
     """Writes slices for owners, keeping sequences, causes and offsets as a decider would. Each call is one append."""
 
     def __init__(self, topics: Topics) -> None:
-        self.topics = topics
-        self.records: list[Rec] = []
+        super().__init__(topics)
         self._owners: dict[str, _OwnerState] = defaultdict(_OwnerState)
-        self._offsets: dict[tuple[str, int], int] = defaultdict(int)
         self._causes = itertools.count(1)
-        self._clock = T0
 
-    # -- what an owner's command leads to ------------------------------------------------------------------------------
     def add(
-        self, owner: str, *contents: str, session: str = "s-1", user_id: str = "u-1", at: datetime | None = None
+        self,
+        owner: str,
+        *contents: str,
+        session: str = "s-1",
+        user_id: str = "u-1",
+        at: datetime | None = None,
+        producer_id: str | None = None,
     ) -> list[str]:
         """One turn that adds a memory for each content; their ids."""
-        cause, now = next(self._causes), self._now(at)
-        state = self._owners[owner]
-        source = self._source(owner, cause, session, len(contents))
-        events: list[MemoryEvent] = []
+        command = self._command(owner, at)
+        source = command.source(session, len(contents), producer_id=producer_id)
         made = []
         for place, content in enumerate(contents):
-            state.sequence += 1
-            memory = ids.memory_id(owner, cause, place)
-            state.memories[memory] = _Memory(POLICY.initial, now, 1)
-            made.append(memory)
-            events.append(
-                MemoryAdded(
-                    meta=EventMeta(owner, state.sequence, cause, 1, now),
-                    memory_id=memory,
-                    user_id=user_id,
-                    content=content,
-                    fingerprint=fingerprint(b"k" * 32, content),
-                    salience=0.5,
-                    temperature=POLICY.initial,
-                    policy=POLICY,
-                    source=source,
-                    extractor="mem0",
-                    model="recorded",
-                    rules=False,
-                )
-            )
-        self.append(owner, events)
+            made.append(self._added(command, place, content, user_id, source))
+        self.append(owner, command.events)
         return made
 
-    def reheat(self, owner: str, *memories: str, at: datetime | None = None) -> None:
-        """One turn that mentions known memories."""
-        cause, now = next(self._causes), self._now(at)
-        state = self._owners[owner]
-        source = self._source(owner, cause, "s-2", len(memories))
-        events: list[MemoryEvent] = []
+    def request(self, owner: str, content: str, *, user_id: str = "u-1", at: datetime | None = None, **details: str) -> str:
+        """One request to remember; ``details``: slug, category, extra, tags (comma-separated). The memory's id."""
+        command = self._command(owner, at)
+        made = self._added(command, 0, content, user_id, None, **details)
+        self.append(owner, command.events)
+        return made
+
+    def _added(self, command: _Command, place: int, content: str, user_id: str, source: SourceRef | None, **details: str) -> str:
+        memory = ids.memory_id(command.owner, command.cause, place)
+        command.state.memories[memory] = _Memory(POLICY.initial, command.now)
+        command.events.append(
+            types.MemoryAdded(
+                meta=command.meta(),
+                memory_id=memory,
+                user_id=Sealed.of(user_id),
+                content=Sealed.of(content),
+                fingerprint=fingerprint(KEY, content),
+                salience=0.5,
+                temperature=POLICY.initial,
+                policy=POLICY,
+                source=source,
+                extractor="request" if source is None else "mem0",
+                model="" if source is None else "recorded",
+                rules=False,
+                slug=maybe(details.get("slug")),
+                category=maybe(details.get("category")),
+                extra=maybe(details.get("extra")),
+                tags=_tags(details) or (),
+            )
+        )
+        return memory
+
+    def reheat(self, owner: str, *memories: str, at: datetime | None = None, by_request: bool = False) -> None:
+        """One turn (or request) that mentions known memories."""
+        command = self._command(owner, at)
+        source = None if by_request else command.source("s-2", len(memories))
         for memory in memories:
-            state.sequence += 1
-            known = state.memories[memory]
-            before = temperature_at(known.temperature, known.warmed_at, now, POLICY)
-            known.temperature, known.warmed_at, known.count = mentioned(before, POLICY), now, known.count + 1
-            meta = EventMeta(owner, state.sequence, cause, 1, now)
-            events.append(MemoryReheated(meta, memory, before, known.temperature, meta.occurred_at, known.count, POLICY, source))
-        self.append(owner, events)
+            known = command.state.memories[memory]
+            command.events.append(
+                types.MemoryReheated(
+                    meta=command.meta(),
+                    memory_id=memory,
+                    temperature_before=known.mention(command.now),
+                    temperature=known.temperature,
+                    warmed_at=command.now,
+                    access_count=known.count,
+                    policy=POLICY,
+                    source=source,
+                )
+            )
+        self.append(owner, command.events)
+
+    def revise(
+        self, owner: str, memory: str, content: str, *, at: datetime | None = None, by_request: bool = True, **details: str
+    ) -> None:
+        """One request (or turn) that gives a memory other words; ``details`` as of ``request``."""
+        command = self._command(owner, at)
+        known = command.state.memories[memory]
+        known.version += 1
+        command.events.append(
+            types.MemoryRevised(
+                meta=command.meta(),
+                memory_id=memory,
+                version=known.version,
+                content=Sealed.of(content),
+                fingerprint=fingerprint(KEY, content),
+                temperature_before=known.mention(command.now),
+                temperature=known.temperature,
+                warmed_at=command.now,
+                access_count=known.count,
+                policy=POLICY,
+                source=None if by_request else command.source("s-4", 1),
+                slug=maybe(details.get("slug")),
+                category=maybe(details.get("category")),
+                extra=maybe(details.get("extra")),
+                tags=_tags(details),
+            )
+        )
+        self.append(owner, command.events)
+
+    def pin(self, owner: str, memory: str, *, pinned: bool = True, at: datetime | None = None) -> None:
+        """One request that makes a memory sacred, or ends that."""
+        command = self._command(owner, at)
+        known = command.state.memories[memory]
+        known.temperature, known.warmed_at, known.pinned = known.at(command.now), command.now, pinned
+        kind = types.MemoryPinned if pinned else types.MemoryUnpinned
+        command.events.append(kind(command.meta(), memory, known.temperature, known.warmed_at))
+        self.append(owner, command.events)
+
+    def link(self, owner: str, one: str, other: str, *, linked: bool = True) -> None:
+        """One request that connects two memories, or takes the link away."""
+        command = self._command(owner)
+        kind = types.MemoriesLinked if linked else types.MemoriesUnlinked
+        command.events.append(kind(command.meta(), one, other, "related", 0.5))
+        self.append(owner, command.events)
+
+    def downshift(self, owner: str, memory: str) -> None:
+        """A consolidation that moves a memory to a cooler tier."""
+        command = self._command(owner)
+        command.events.append(types.MemoryDownshifted(command.meta(), memory, "hot", "warm", ("gist",)))
+        self.append(owner, command.events)
 
     def forget(self, owner: str, *memories: str) -> None:
         """One command that forgets memories."""
-        cause, now = next(self._causes), self._now(None)
-        state = self._owners[owner]
-        events: list[MemoryEvent] = []
+        command = self._command(owner)
         for memory in memories:
-            state.sequence += 1
-            del state.memories[memory]
-            events.append(MemoryForgotten(EventMeta(owner, state.sequence, cause, 1, now), memory, cause, ()))
-        self.append(owner, events)
+            del command.state.memories[memory]
+            command.events.append(types.MemoryForgotten(command.meta(), memory, command.cause, False, ()))
+        self.append(owner, command.events)
+
+    def erase(self, owner: str) -> None:
+        """One command that erases the owner."""
+        command = self._command(owner)
+        command.events.append(types.OwnerErased(command.meta(), command.cause, len(command.state.memories)))
+        command.state.memories.clear()
+        self.append(owner, command.events)
 
     def note(self, owner: str, failed: int = 0, with_source: bool = True) -> None:
         """One turn that changed nothing."""
-        cause, now = next(self._causes), self._now(None)
-        state = self._owners[owner]
-        state.sequence += 1
-        source = self._source(owner, cause, "s-3", 0, failed) if with_source else None
-        meta = EventMeta(owner, state.sequence, cause, 1, now)
-        self.append(owner, [CommandNoted(meta, "FactsExtracted", "no facts", source)])
+        command = self._command(owner)
+        source = command.source("s-3", 0, failed) if with_source else None
+        command.events.append(types.CommandNoted(command.meta(), "FactsExtracted", "no facts", source))
+        self.append(owner, command.events)
+
+    def other(self, owner: str, kind: type[MemoryEvent]) -> None:
+        """One event that is about no single memory."""
+        command = self._command(owner)
+        command.events.append(OTHERS[kind](command.meta()))
+        self.append(owner, command.events)
+
+    def embed(self, owner: str, memory: str, vector: Sequence[float], model: str = MODEL, sequence: int | None = None) -> Rec:
+        """The vector of a memory, made from the owner's event ``sequence`` (the newest, if None)."""
+        data = np.asarray(vector, dtype="<f4")
+        made_from = self.sequence(owner) if sequence is None else sequence
+        record = MemoryEmbedding(memory, owner, HEAD, model, len(data), Sealed(data.tobytes()), made_from)
+        return self.plain(self.topics.embeddings, owner, f"{memory}/{HEAD}/{model}".encode(), record)
+
+    def unembed(self, owner: str, memory: str, model: str = MODEL) -> Rec:
+        """The tombstone of a memory's vector."""
+        return self.plain(self.topics.embeddings, owner, f"{memory}/{HEAD}/{model}".encode(), None)
 
     def live(self, owner: str) -> list[str]:
         """Ids of the owner's memories, oldest first."""
@@ -148,75 +249,14 @@ class LogMaker:
     def sequence(self, owner: str) -> int:
         return self._owners[owner].sequence
 
-    # -- records ---------------------------------------------------------------------------------------------------------
-    def append(self, owner: str, events: Sequence[MemoryEvent]) -> list[Rec]:
-        """One slice of ``owner``; its records."""
-        rows = slice_rows(events)
-        partition = partition_of(owner, self.topics.partitions)
-        return [self.put(self.topics.events, partition, owner.encode(), value, headers) for value, headers in rows]
-
-    def again(self, records: Sequence[Rec]) -> None:
-        """The same slice written once more, as a zombie or a retry does."""
-        for record in records:
-            self.put(record.topic, record.partition, record.key, record.value, record.headers)
-
-    def embed(self, owner: str, memory: str, vector: Sequence[float], model: str = MODEL) -> Rec:
-        """The vector of a memory."""
-        data = np.asarray(vector, dtype="<f4")
-        record = MemoryEmbedding(memory, owner, HEAD, model, len(data), data.tobytes(), self.sequence(owner))
-        return self.plain(self.topics.embeddings, owner, f"{memory}/{HEAD}/{model}".encode(), record)
-
-    def unembed(self, owner: str, memory: str, model: str = MODEL) -> Rec:
-        """The tombstone of a memory's vector."""
-        return self.plain(self.topics.embeddings, owner, f"{memory}/{HEAD}/{model}".encode(), None)
-
-    def plain(self, topic: str, owner: str, key: bytes, record: Record | None) -> Rec:
-        """A record that stands for itself."""
-        headers: list[tuple[str, bytes]] = [("owner", owner.encode())]
-        if record is not None:
-            headers = headers_for(record, id=str(uuid4()), source="test", subject=owner, time=self._clock)
-        value = None if record is None else encode(record)
-        return self.put(topic, partition_of(owner, self.topics.partitions), key, value, headers)
-
-    def put(self, topic: str, partition: int, key: bytes | None, value: bytes | None, headers: Sequence[Any] = ()) -> Rec:
-        """Any record at the next offset."""
-        offset = self._offsets[topic, partition]
-        self._offsets[topic, partition] = offset + 1
-        record = Rec(topic, partition, offset, key, value, tuple(headers))
-        self.records.append(record)
-        return record
-
-    def ends(self, *topics: str) -> dict[tuple[str, int], int]:
-        """End offset of every partition of ``topics``."""
-        return {(t, p): self._offsets[t, p] for t in topics for p in range(self.topics.partitions)}
-
-    def _now(self, at: datetime | None) -> datetime:
-        self._clock = at or self._clock + timedelta(minutes=7)
-        return self._clock
-
-    def _source(self, owner: str, cause: int, session: str, facts: int, failed: int = 0) -> SourceRef:
-        turn = ids.turn_id(owner, str(cause))
-        return SourceRef(turn, session, "agent-1", (ids.message_id(turn, 0),), cause, facts, failed)
+    def _command(self, owner: str, at: datetime | None = None) -> _Command:
+        return _Command(owner, next(self._causes), self.now(at), self._owners[owner])
 
 
-def slice_rows(events: Sequence[MemoryEvent], append_id: str | None = None) -> list[tuple[bytes, list[tuple[str, bytes]]]]:
-    """Value and headers of each event of one slice."""
-    append_id = append_id or str(uuid4())
-    rows = []
-    for event in events:
-        meta = event.meta
-        extra: dict[str, str | int] = {
-            "sequence": meta.sequence,
-            "causationid": meta.cause,
-            "sliceid": append_id,
-            "slicefirst": events[0].meta.sequence,
-            "slicesize": len(events),
-        }
-        event_id = ids.event_id(meta.owner, meta.sequence)
-        rows.append(
-            (
-                encode(event),
-                headers_for(event, id=event_id, source="test", subject=meta.owner, time=meta.occurred_at, extra=extra),
-            )
-        )
-    return rows
+def _tags(details: dict[str, str]) -> tuple[Sealed, ...] | None:
+    return tuple(map(Sealed.of, details["tags"].split(","))) if "tags" in details else None
+
+
+def foreign_forget(owner: str, sequence: int, cause: int, memory: str) -> types.MemoryForgotten:
+    """An event that no LogMaker counts, as a zombie may write it."""
+    return types.MemoryForgotten(EventMeta(owner, sequence, cause, 1, T0, "no-command"), memory, 0, False, ())

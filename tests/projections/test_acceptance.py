@@ -9,9 +9,9 @@ import pytest
 
 from projections.view import View
 from schemas.codec import decode_as
-from schemas.types import EventMeta, MemoryForgotten, MemoryReheated
+from schemas.types import MemoryReheated
 from tests.projections.harness import Fold, owner
-from tests.projections.logs import T0, LogMaker, slice_rows
+from tests.projections.logs import T0, LogMaker, foreign_forget, slice_rows
 
 ARCHIVE = "original_content, temperature_score, access_count FROM {s}.thermal_memory_archive ORDER BY added_offset"
 
@@ -89,7 +89,7 @@ async def test_a_slice_that_overlaps_an_accepted_one_is_dropped_whole(database: 
     """An older decider's slice may begin at or below the last sequence and end above it: none of it counts."""
     ana = owner()
     [memory] = log.add(ana, "Ana lives in Quito")
-    late = [MemoryForgotten(EventMeta(ana, sequence, 9, 1, T0), memory, 0, ()) for sequence in (1, 2)]
+    late = [foreign_forget(ana, sequence, 9, memory) for sequence in (1, 2)]
     log.append(ana, late)
     async with Fold.of(database, thermal) as fold:
         await fold.take(log.records)
@@ -104,7 +104,7 @@ async def test_a_gap_parks_its_owner_for_good_and_nobody_else(database: str, the
     del log.records[-1]  # the second event never reached the log
     log.add(ana, "three")
     log.add(ben, "ben's")
-    log.append(ana, [MemoryForgotten(EventMeta(ana, 2, 2, 1, T0), lost[0], 0, ())])  # would fit, but the owner is parked
+    log.append(ana, [foreign_forget(ana, 2, 2, lost[0])])  # would fit, but the owner is parked
     async with Fold.of(database, thermal) as fold:
         cut = len(log.records) - 1
         await fold.take(log.records, [cut])
@@ -135,38 +135,6 @@ async def test_forgetting_leaves_nothing_behind(database: str, views: dict[str, 
                     assert len(texts) == 1
                     assert kept in texts[0]
                     assert not any(gone in t or "secret" in t for t in texts)
-
-
-async def test_a_vector_that_comes_after_its_memory_was_forgotten_stays_out(
-    database: str, views: dict[str, View], log: LogMaker
-) -> None:
-    ana = owner()
-    [memory] = log.add(ana, "Ana's secret")
-    log.forget(ana, memory)
-    log.unembed(ana, memory)
-    log.embed(ana, memory, [1.0, 0.0])
-    async with Fold.of(database, views["embeddings"]) as fold:
-        await fold.take(log.records, [len(log.records) - 1])
-        assert await fold.rows("count(*) FROM {s}.memory_embedding") == [(0,)]
-
-
-async def test_what_compaction_left_of_the_embeddings_gives_the_same_rows(
-    database: str, views: dict[str, View], log: LogMaker
-) -> None:
-    ana, view = owner(), views["embeddings"]
-    one, two, three = log.add(ana, "one", "two", "three")
-    for memory in (one, two, three, one):
-        log.embed(ana, memory, [1.0, 0.0])
-    log.embed(ana, two, [0.0, 1.0])
-    log.unembed(ana, three)
-    log.embed(ana, one, [0.6, 0.8])
-    last = {r.key: r for r in log.records if r.topic == log.topics.embeddings}
-    compacted = [r for r in log.records if r.topic != log.topics.embeddings or last[r.key] is r]
-    async with Fold.of(database, view) as live, Fold.of(database, view) as rebuilt:
-        await live.take(log.records, [4, 6])
-        await rebuilt.take(compacted)
-        assert await live.digest() == await rebuilt.digest()
-        assert await live.rows("count(*) FROM {s}.memory_embedding") == [(2,)]
 
 
 async def test_a_slice_cut_by_a_batch_waits_for_its_rest(database: str, thermal: View, log: LogMaker) -> None:
@@ -211,8 +179,8 @@ async def test_values_that_the_database_refuses_are_noted_and_the_rest_goes_on(
     log.add(ana, "in the session", session="s\0")
     log.add(ana, "in the user", user_id="\0")
     log.add(ana, "after")
-    log.append("not-an-owner", [MemoryForgotten(EventMeta("not-an-owner", 1, 1, 1, T0), "no-memory", 0, ())])
-    log.append(ana, [MemoryForgotten(EventMeta(ana, 6, 1, 1, T0), "no-memory", 0, ())])
+    log.append("not-an-owner", [foreign_forget("not-an-owner", 1, 1, "no-memory")])
+    log.append(ana, [foreign_forget(ana, 6, 1, "no-memory")])
     async with Fold.of(database, thermal) as fold:
         await fold.take(log.records)
         assert [r[0] for r in await fold.rows(ARCHIVE)] == ["before", "after"]
@@ -291,7 +259,7 @@ async def test_slices_of_two_owners_meet_in_one_partition(database: str, thermal
 def test_slice_rows_name_their_slice() -> None:
     """The tests' own writer says what the protocol demands."""
     ana = owner()
-    events = [MemoryForgotten(EventMeta(ana, s, 1, 1, T0), owner(), 0, ()) for s in (4, 5)]
+    events = [foreign_forget(ana, s, 1, owner()) for s in (4, 5)]
     headers = [dict(h) for _, h in slice_rows(events, "append-1")]
     assert [(h["sliceid"], h["slicefirst"], h["slicesize"], h["sequence"]) for h in headers] == [
         (b"append-1", b"4", b"2", b"4"),

@@ -9,9 +9,13 @@ import pytest
 
 from projections.view import View, ViewSettings
 from projections.views.audit import AuditView, verify_chain
+from schemas import ids
+from schemas.codec import decode_as
+from schemas.sealed import Sealed
 from schemas.topics import Topics
+from schemas.types import CommandNoted, CommandRejected, EventMeta, MemoryAdded, SourceRef
 from tests.projections.harness import AUDIT_KEY, Fold, owner
-from tests.projections.logs import LogMaker
+from tests.projections.logs import T0, LogMaker
 
 
 @pytest.fixture
@@ -23,6 +27,7 @@ async def test_claims_have_their_exact_forms_and_hold_no_owner_and_no_content(da
     ana = owner()
     [memory] = log.add(ana, "Ana's secret", user_id="ana@example.org")
     log.reheat(ana, memory)
+    log.revise(ana, memory, "Ana's new secret")
     log.forget(ana, memory)
     log.note(ana)
     digits = hmac.new(AUDIT_KEY, ana.encode(), hashlib.sha256).hexdigest()[:8]
@@ -32,7 +37,8 @@ async def test_claims_have_their_exact_forms_and_hold_no_owner_and_no_content(da
         assert rows == [
             (f"Stored memory {memory} for user {digits}...", digits, "MemoryAdded", 1, 0),
             (f"Updated memory {memory}", digits, "MemoryReheated", 2, 1),
-            (f"Deleted memory {memory}", digits, "MemoryForgotten", 3, 2),
+            (f"Updated memory {memory}", digits, "MemoryRevised", 3, 2),
+            (f"Deleted memory {memory}", digits, "MemoryForgotten", 4, 3),
         ]
         texts = await fold.rows("(SELECT string_agg(t::text, ' ') FROM {s}.audit_log t)")
         texts += await fold.rows("(SELECT string_agg(t::text, ' ') FROM {s}.turn_outcome t)")
@@ -122,18 +128,30 @@ async def test_each_turn_has_its_counts_extracted_new_updated_errors(database: s
         assert rows == [(3, 3, 0, 0), (2, 0, 2, 0), (0, 0, 0, 2)]
 
 
-async def test_a_turn_that_was_seen_before_keeps_its_counts(database: str, audit: View, log: LogMaker) -> None:
-    from schemas.types import CommandNoted, EventMeta, MemoryAdded
-    from tests.projections.logs import T0
+async def test_a_revision_by_a_turn_counts_as_updated_and_a_rejection_makes_its_turn_known(
+    database: str, audit: View, log: LogMaker
+) -> None:
+    ana = owner()
+    [memory] = log.add(ana, "one")
+    log.revise(ana, memory, "two", by_request=False)
+    log.revise(ana, memory, "three")  # by a request: no turn
+    meta = EventMeta(ana, 4, 9, 1, T0, ids.turn_id(ana, "rejected"))
+    source = SourceRef(meta.command_id, Sealed.of("s"), "agent-1", (), 9, 2, 1)
+    log.append(ana, [CommandRejected(meta, "FactsExtracted", "impossible numbers", source)])
+    async with Fold.of(database, audit) as fold:
+        await fold.take(log.records)
+        rows = await fold.rows('extracted, "new", updated, errors FROM {s}.turn_outcome ORDER BY "new" DESC, updated DESC')
+        assert rows == [(1, 1, 0, 0), (1, 0, 1, 0), (2, 0, 0, 1)]
 
+
+async def test_a_turn_that_was_seen_before_keeps_its_counts(database: str, audit: View, log: LogMaker) -> None:
     ana = owner()
     log.add(ana, "one", "two")
-    from schemas.codec import decode_as
-
     value = log.records[0].value
     assert value is not None
     source = decode_as(MemoryAdded, value).source
-    log.append(ana, [CommandNoted(EventMeta(ana, 3, 7, 1, T0), "FactsExtracted", "turn seen before", source)])
+    meta = EventMeta(ana, 3, 7, 1, T0, ids.turn_id(ana, "1"))
+    log.append(ana, [CommandNoted(meta, "FactsExtracted", "it was decided before", source)])
     for cuts in ([], [1, 2]):
         async with Fold.of(database, audit) as fold:
             await fold.take(log.records, cuts)

@@ -10,6 +10,7 @@ import pytest
 
 from projections.view import View
 from schemas import ids
+from schemas.sealed import Sealed
 from schemas.types import ParkedResolved, ParkedRetryRequested, Record, WorkParked
 from tests.projections.harness import Fold, owner
 from tests.projections.logs import T0, LogMaker
@@ -27,9 +28,9 @@ WORK = WorkParked(
     behind=None,
     attempts=4,
     parked_at=T0,
-    key=b"\x00key",
-    value=b"\x00\xffvalue",
-    headers={"ce_id": b"\xff", "n\0ul": b""},
+    key=Sealed(b"\x00key"),
+    value=Sealed(b"\x00\xffvalue"),
+    headers={"ce_id": Sealed(b"\xff"), "n\0ul": Sealed(b"")},
 )
 
 
@@ -84,6 +85,16 @@ async def test_work_without_an_owner_is_parked_too(database: str, parked: View, 
     async with Fold.of(database, parked) as fold:
         await fold.take(log.records)
         assert await fold.rows("owner, reason FROM {s}.parked_work") == [(None, "not JSON\ufffd")]
+
+
+async def test_work_whose_record_is_sealed_is_listed_without_it(database: str, parked: View, log: LogMaker) -> None:
+    sealed = Sealed(b"\x01\x02", "a-cipher", "a-key")
+    write(log, replace(WORK, key=sealed, value=sealed, headers={"ce_id": sealed}))
+    async with Fold.of(database, parked) as fold:
+        await fold.take(log.records)
+        assert await fold.rows("reason, size, key, value, headers FROM {s}.parked_work") == [
+            ("malformed answer", 0, None, None, {"ce_id": ""})
+        ]
 
 
 async def test_words_about_work_that_is_not_parked_change_nothing(database: str, parked: View, log: LogMaker) -> None:

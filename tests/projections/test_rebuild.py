@@ -30,7 +30,7 @@ async def database_of(config: RunnerConfig) -> AsyncIterator[psycopg.AsyncConnec
 
 
 async def fill(log: LogMaker, broker: Broker, rounds: int = 6) -> None:
-    """Some life: additions, mentions, forgettings, vectors, parked work, rubbish."""
+    """Some life: additions, mentions, revisions, forgettings, an erasure, vectors, parked work, rubbish."""
     begin = len(log.records)
     for i in range(rounds):
         ana = owner()
@@ -38,6 +38,14 @@ async def fill(log: LogMaker, broker: Broker, rounds: int = 6) -> None:
         log.reheat(ana, memories[0], memories[1])
         for memory in memories:
             log.embed(ana, memory, [i / rounds, 1.0, 0.5])
+        log.revise(ana, memories[0], f"revised {i}", category="c")
+        log.embed(ana, memories[0], [1.0, i / rounds, 0.5])
+        log.pin(ana, memories[2])
+        log.link(ana, memories[0], memories[2])
+        ben = owner()
+        [bens] = log.add(ben, f"of somebody who goes {i}")
+        log.embed(ben, bens, [1.0, 1.0, 1.0])
+        log.erase(ben)
         log.forget(ana, memories[3])
         log.unembed(ana, memories[3])
         log.note(ana, failed=1)

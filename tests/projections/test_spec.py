@@ -10,12 +10,27 @@ import pytest
 from projections import generation, tables
 from projections.view import View
 from projections.views import REGISTRY, build_views
+from schemas.codec import decode
+from schemas.types import EVENTS
 from tests.projections.harness import AUDIT_KEY, Fold, of_view, owner
 from tests.projections.logs import LogMaker
-from tests.projections.test_splits import TOPICS, write
+from tests.projections.other_events import OTHERS
+from tests.projections.test_splits import OWNERS, TOPICS, write
 
-PLAN = [("add", 0, 3), ("reheat", 0, 1), ("embed", 0, 0), ("embed", 0, 2), ("park", 1, 1), ("retry", 1, 1), ("add", 1, 2),
-        ("forget", 0, 0), ("embed", 0, 0), ("note", 2, 5), ("again", 0, 0), ("park", 2, 4), ("rubbish", 0, 0)]  # fmt: skip
+PLAN = [("add", 0, 3), ("reheat", 0, 1), ("embed", 0, 1), ("embed", 0, 2), ("park", 1, 1), ("retry", 1, 1), ("add", 1, 2),
+        ("request", 0, 1), ("reheat", 0, 3), ("revise", 0, 2), ("revise by a turn", 0, 1), ("embed late", 0, 2), ("pin", 0, 1),
+        ("revise", 0, 1), ("unpin", 0, 1), ("pin", 0, 2), ("link", 0, 2), ("unlink", 0, 2), ("downshift", 0, 1),
+        ("forget", 0, 0), ("embed", 0, 3), ("note", 2, 5), ("again", 0, 0), ("park", 2, 4), ("rubbish", 0, 0), ("add", 2, 1),
+        ("embed", 2, 1), ("erase", 2, 0), ("embed late", 2, 1), ("add", 2, 2), ("embed", 2, 1)]  # fmt: skip
+
+
+def spec_log() -> LogMaker:
+    """A log with every type of event, each view's other records, duplicates and rubbish."""
+    log = LogMaker(TOPICS)
+    write(log, PLAN)
+    for kind in OTHERS:
+        log.other(OWNERS[1], kind)
+    return log
 
 
 class ViewSpec:
@@ -31,9 +46,7 @@ class ViewSpec:
 
     @pytest.fixture
     def full(self) -> LogMaker:
-        log = LogMaker(TOPICS)
-        write(log, PLAN)
-        return log
+        return spec_log()
 
     def test_its_names_are_plain_words(self, view: View) -> None:
         assert view.name == self.name
@@ -146,6 +159,11 @@ class TestAudit(ViewSpec):
 
 class TestParked(ViewSpec):
     name = "parked"
+
+
+def test_the_log_of_the_spec_holds_every_type_of_event() -> None:
+    values = [r.value for r in spec_log().records if r.topic == TOPICS.events and r.value is not None and r.value != b"rubbish"]
+    assert {type(decode(value)) for value in values} == set(EVENTS)
 
 
 def test_every_registered_view_has_its_spec() -> None:

@@ -9,14 +9,20 @@ from hypothesis import strategies as st
 from projections.view import View, ViewSettings
 from projections.views import REGISTRY, build_views
 from schemas import ids
+from schemas.sealed import Sealed
 from schemas.topics import Topics
 from schemas.types import ParkedResolved, ParkedRetryRequested, WorkParked
 from tests.projections.harness import AUDIT_KEY, Fold, of_view, owner
 from tests.projections.logs import T0, LogMaker, Rec
+from tests.projections.other_events import OTHERS
 
 OWNERS = [owner() for _ in range(3)]
 TOPICS = Topics(partitions=2, prefix="splits.")
-STEPS = ("add", "add", "reheat", "forget", "note", "again", "embed", "unembed", "park", "retry", "resolve", "rubbish")
+STEPS = (
+    "add", "add", "add", "request", "reheat", "reheat", "revise", "revise", "revise by a turn", "pin", "pin", "unpin", "link",
+    "unlink", "downshift", "forget", "erase", "note", "other", "again", "embed", "embed late", "unembed", "park", "retry",
+    "resolve", "rubbish",
+)  # fmt: skip
 VIEWS = build_views(ViewSettings(TOPICS, AUDIT_KEY))
 
 steps = st.lists(st.tuples(st.sampled_from(STEPS), st.integers(0, 2), st.integers(0, 9)), min_size=1, max_size=40)
@@ -32,30 +38,56 @@ def write(log: LogMaker, plan: list[tuple[str, int, int]]) -> None:
         live = log.live(ana)
         memory = live[which % len(live)] if live else None
         match step:
-            case "reheat" if memory is not None:
-                log.reheat(ana, memory)
             case "forget" if memory is not None:
                 log.forget(ana, memory)
                 dead.append((ana, memory))
+            case "erase":
+                dead += [(ana, gone) for gone in live]
+                log.erase(ana)
+            case "request":
+                log.request(ana, f"asked for {which}", slug=f"slug {which}", tags="one,two", extra='{"n": [1, null]}')
             case "note":
                 log.note(ana, failed=which % 2, with_source=which > 2)
+            case "other":
+                log.other(ana, list(OTHERS)[(which + len(log.records)) % len(OTHERS)])
             case "again" if slices:
                 log.again(slices[which % len(slices)])
-            case "embed" if memory is not None:
-                log.embed(ana, memory, [which / 10, 1.0])
-            case "embed" if dead:
-                log.embed(*dead[which % len(dead)], [1.0, 0.0])
-            case "unembed" if memory is not None:
-                log.unembed(ana, memory)
+            case "embed" if dead and which % 3 == 0:
+                log.embed(*dead[which % len(dead)], [1.0, 0.0], sequence=which)
             case "park" | "retry" | "resolve":
                 park(log, step, ana, which)
             case "rubbish":
                 for topic in (TOPICS.events, TOPICS.embeddings, TOPICS.parked):
                     log.put(topic, which % 2, b"k", b"rubbish")
+            case _ if memory is not None and step != "add":
+                change(log, step, ana, memory, which)
             case _:
                 log.add(ana, *[f"fact {which} of {len(log.records)} {i}" for i in range(1 + which % 4)])
-        if step in ("add", "reheat", "forget"):
+        if any(record.topic == TOPICS.events for record in log.records[begin:]) and step not in ("rubbish", "again"):
             slices.append(log.records[begin:])
+
+
+def change(log: LogMaker, step: str, ana: str, memory: str, which: int) -> None:
+    """One step about a live memory; an unknown one does nothing."""
+    match step:
+        case "reheat":
+            log.reheat(ana, memory, by_request=which % 3 == 0)
+        case "revise":
+            log.revise(ana, memory, f"revised {which}", category="c", tags="three")
+        case "revise by a turn":
+            log.revise(ana, memory, f"revised {which}", by_request=False)
+        case "pin" | "unpin":
+            log.pin(ana, memory, pinned=step == "pin")
+        case "link" | "unlink":
+            log.link(ana, memory, log.live(ana)[0], linked=step == "link")
+        case "downshift":
+            log.downshift(ana, memory)
+        case "embed":
+            log.embed(ana, memory, [which / 10, 1.0])
+        case "embed late":
+            log.embed(ana, memory, [1.0, which / 10], sequence=which)
+        case "unembed":
+            log.unembed(ana, memory)
 
 
 def park(log: LogMaker, step: str, ana: str, which: int) -> None:
@@ -63,7 +95,8 @@ def park(log: LogMaker, step: str, ana: str, which: int) -> None:
     parked = ids.parked_id("extract", ana, 0, which)
     match step:
         case "park":
-            work = WorkParked(parked, ana, "extract", "t", 0, which, "broken", None, 3, T0, b"k", b"v", {"h": b"\xff"})
+            content = (Sealed(b"k"), Sealed(b"v"), {"h": Sealed(b"\xff")})
+            work = WorkParked(parked, ana, "extract", "t", 0, which, "broken", None, 3, T0, *content)
             log.plain(log.topics.parked, ana, ana.encode(), work)
         case "retry":
             log.plain(log.topics.parked, ana, ana.encode(), ParkedRetryRequested(parked, ana, T0))

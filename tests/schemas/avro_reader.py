@@ -34,20 +34,25 @@ def crc_64_avro(data: bytes) -> int:
     return crc
 
 
+PRIMITIVES = ("null", "boolean", "int", "long", "float", "double", "bytes", "string")
+
+
 def canonical(schema: Any, namespace: str = "") -> Any:
     """Parsing canonical form as a value: full names, only the attributes that decide how bytes are read, in their order."""
     if isinstance(schema, str):
-        return schema
+        return schema if schema in PRIMITIVES or "." in schema else f"{namespace}.{schema}"
     if isinstance(schema, list):
         return [canonical(branch, namespace) for branch in schema]
     kind = schema["type"]
+    namespace = schema.get("namespace", namespace)
     if kind == "record":
-        namespace = schema.get("namespace", namespace)
         return {
             "name": f"{namespace}.{schema['name']}",
             "type": "record",
             "fields": [{"name": f["name"], "type": canonical(f["type"], namespace)} for f in schema["fields"]],
         }
+    if kind == "enum":
+        return {"name": f"{namespace}.{schema['name']}", "type": "enum", "symbols": schema["symbols"]}
     if kind == "array":
         return {"type": "array", "items": canonical(schema["items"], namespace)}
     if kind == "map":
@@ -61,9 +66,20 @@ def fingerprint(schema: Any) -> bytes:
     return crc_64_avro(text.encode()).to_bytes(8, "little")
 
 
+def definitions(schema: Any) -> dict[str, Any]:
+    """Records and enums defined anywhere in ``schema``, by name: later they are only referred to."""
+    if isinstance(schema, list):
+        return {name: found for branch in schema for name, found in definitions(branch).items()}
+    if not isinstance(schema, dict):
+        return {}
+    inner = [f["type"] for f in schema.get("fields", ())] + [schema[k] for k in ("items", "values") if k in schema]
+    return ({schema["name"]: schema} if "name" in schema else {}) | definitions(inner)
+
+
 class _Body:
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: bytes, schema: Any) -> None:
         self.data, self.at = data, 0
+        self.named = definitions(schema)
 
     def take(self, count: int) -> bytes:
         assert 0 <= count <= len(self.data) - self.at
@@ -91,18 +107,24 @@ class _Body:
         if isinstance(schema, list):
             return self.value(schema[self.long()])
         if isinstance(schema, str):
-            return self.primitive(schema)
+            return self.value(self.named[schema]) if schema in self.named else self.primitive(schema)
         match schema["type"]:
             case "record":
                 return {f["name"]: self.value(f["type"]) for f in schema["fields"]}
+            case "enum":
+                return schema["symbols"][self.long()]
             case "array":
                 return [self.value(schema["items"]) for _ in self.blocks()]
             case "map":
                 return {self.primitive("string"): self.value(schema["values"]) for _ in self.blocks()}
             case primitive:
                 plain = self.primitive(primitive)
-                is_time = schema.get("logicalType") == "timestamp-micros"
-                return EPOCH + timedelta(microseconds=plain) if is_time else plain
+                match schema.get("logicalType"):
+                    case "timestamp-micros":
+                        return EPOCH + timedelta(microseconds=plain)
+                    case "date":
+                        return EPOCH.date() + timedelta(days=plain)
+                return plain
 
     def primitive(self, name: str) -> Any:
         match name:
@@ -125,7 +147,7 @@ def read(data: bytes, schema: Any) -> dict[str, Any]:
     """The record in ``data`` as plain values; asserts the marker, the fingerprint and that nothing is left over."""
     assert data[:2] == b"\xc3\x01"
     assert data[2:10] == fingerprint(schema)
-    body = _Body(data[10:])
+    body = _Body(data[10:], schema)
     record: dict[str, Any] = body.value(schema)
     assert body.at == len(body.data)
     return record

@@ -7,13 +7,12 @@ import types
 import typing
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from functools import cache
 from typing import Any
 
 from hypothesis import strategies as st
 
-from schemas import types as record_types
 from schemas.codec import schema_text
 from schemas.types import RECORDS, Record
 
@@ -26,28 +25,47 @@ FLOATS = st.floats(allow_nan=False)
 BYTES = st.binary(max_size=60)
 
 
-def records_in(schema: Any) -> Iterator[dict[str, Any]]:
-    """Every record schema inside ``schema``, itself first."""
+def defined_in(schema: Any) -> Iterator[dict[str, Any]]:
+    """Every record and enum defined inside ``schema``, itself first."""
     if isinstance(schema, list):
         for branch in schema:
-            yield from records_in(branch)
-    elif isinstance(schema, dict) and schema["type"] == "record":
-        yield schema
-        for field in schema["fields"]:
-            yield from records_in(field["type"])
+            yield from defined_in(branch)
     elif isinstance(schema, dict):
-        yield from records_in(schema.get("items", schema.get("values")))
+        if schema["type"] in ("record", "enum"):
+            yield schema
+        for field in schema.get("fields", ()):
+            yield from defined_in(field["type"])
+        yield from defined_in(schema.get("items", schema.get("values")))
+
+
+def _by_reference(avro: Any) -> Any:
+    """A type in which records and enums are only named, as they are where a file mentions them a second time."""
+    if isinstance(avro, list):
+        return [_by_reference(branch) for branch in avro]
+    if not isinstance(avro, dict):
+        return avro
+    if avro["type"] in ("record", "enum"):
+        return avro["name"]
+    return {key: _by_reference(value) if key in ("items", "values") else value for key, value in avro.items()}
+
+
+@cache
+def avro_types() -> dict[str, dict[str, Any]]:
+    """Records and enums of all files by name, nested ones included; a name that two files use must mean the same in both."""
+    found: dict[str, dict[str, Any]] = {}
+    for kind in RECORDS:
+        for schema in defined_in(json.loads(schema_text(kind.__name__))):
+            bare = {k: v for k, v in schema.items() if k != "namespace"}
+            if "fields" in bare:
+                bare["fields"] = [{**f, "type": _by_reference(f["type"])} for f in bare["fields"]]
+            assert found.setdefault(schema["name"], bare) == bare, f"{schema['name']} means two things"
+    return found
 
 
 @cache
 def avro_records() -> dict[str, dict[str, Any]]:
-    """Record schemas by name, nested ones included; a name that two files use must mean the same in both."""
-    found: dict[str, dict[str, Any]] = {}
-    for kind in RECORDS:
-        for schema in records_in(json.loads(schema_text(kind.__name__))):
-            bare = {k: v for k, v in schema.items() if k != "namespace"}
-            assert found.setdefault(schema["name"], bare) == bare, f"{schema['name']} means two things"
-    return found
+    """Records of all files by name, nested ones included. Records and enums in their fields' types are only named."""
+    return {name: schema for name, schema in avro_types().items() if schema["type"] == "record"}
 
 
 def _integers(avro: Any) -> st.SearchStrategy[int]:
@@ -64,7 +82,9 @@ def _values(hint: Any, avro: Any) -> st.SearchStrategy[Any]:
     if typing.get_origin(hint) is tuple:
         return st.lists(_values(typing.get_args(hint)[0], avro["items"]), max_size=3).map(tuple)
     if typing.get_origin(hint) is dict:
-        return st.dictionaries(TEXTS, BYTES, max_size=3)
+        return st.dictionaries(TEXTS, _values(typing.get_args(hint)[1], avro["values"]), max_size=3)
+    if typing.get_origin(hint) is typing.Literal:
+        return st.sampled_from(typing.get_args(hint))
     if is_dataclass(hint):
         return strategy(typing.cast(type[Any], hint))
     if hint is int:
@@ -75,13 +95,23 @@ def _values(hint: Any, avro: Any) -> st.SearchStrategy[Any]:
         bool: st.booleans(),
         bytes: BYTES,
         datetime: TIMES,
+        date: st.dates(),
     }
     return simple[hint]
 
 
+_strategies: dict[str, st.SearchStrategy[Any]] = {}
+
+
 def strategy(kind: type[Any]) -> st.SearchStrategy[Any]:
     """All records of ``kind``: every field drawn over the whole range that its Avro type allows."""
-    hints = typing.get_type_hints(kind, vars(record_types))
+    if kind.__name__ not in _strategies:
+        _strategies[kind.__name__] = _strategy(kind)
+    return _strategies[kind.__name__]
+
+
+def _strategy(kind: type[Any]) -> st.SearchStrategy[Any]:
+    hints = typing.get_type_hints(kind)
     avro = {f["name"]: f["type"] for f in avro_records()[kind.__name__]["fields"]}
     return st.builds(kind, **{f.name: _values(hints[f.name], avro[f.name]) for f in fields(kind)})
 

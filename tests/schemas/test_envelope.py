@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from schemas import envelope
 from schemas.codec import schema_fingerprint
 from schemas.errors import BadEnvelope
-from schemas.types import RECORDS, Forget, Record
+from schemas.types import RECORDS, CommandMeta, Forget, Record
 from tests.schemas.records import any_record
 
 WHEN = datetime(2024, 5, 1, 12, 30, tzinfo=UTC)
-FORGET = Forget("c-1", "owner", ("m",), 7, WHEN)
+FORGET = Forget(CommandMeta("c-1", "owner", WHEN, "operator"), ("m",), 7)
 
 
 def test_a_record_s_headers_are_cloudevents_1_0() -> None:

@@ -13,6 +13,8 @@ from schemas import ids
 MAKERS: list[Callable[[str, int], str]] = [
     lambda owner, n: ids.turn_id(owner, str(n)),
     ids.message_id,
+    lambda owner, n: ids.message_reference(owner, str(n)),
+    lambda owner, n: ids.summary_id(owner, str(n)),
     lambda owner, n: ids.memory_id(owner, n, 0),
     lambda owner, n: ids.memory_id(owner, 0, n),
     ids.event_id,
@@ -34,16 +36,19 @@ def test_ids_of_different_kinds_never_meet() -> None:
     made = {
         ids.event_id("o", 1),
         ids.message_id("o", 1),
+        ids.message_reference("o", "1"),
+        ids.summary_id("o", "1"),
         ids.turn_id("o", "1"),
         ids.memory_id("o", 1, 0),
         ids.record_id("o", 1, 0),
     }
-    assert len(made) == 5
+    assert len(made) == 7
 
 
 def test_parts_are_kept_apart() -> None:
     assert ids.memory_id("o", 1, 11) != ids.memory_id("o", 11, 1)
     assert ids.turn_id("ab", "c") != ids.turn_id("a", "bc")
+    assert ids.message_reference("ab", "c") != ids.message_reference("a", "bc")
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from schemas import envelope
 from schemas.codec import encode
 from schemas.errors import BadEnvelope, ContractError
 from schemas.slices import SLICE_FIRST, SLICE_ID, SLICE_SIZE, Slice, SliceAssembler, Verdict, verdict
-from schemas.types import CommandNoted, EventMeta, Forget
+from schemas.types import CommandMeta, CommandNoted, EventMeta, Forget
 
 WHEN = datetime(2024, 5, 1, tzinfo=UTC)
 OWNERS = ("owner-a", "owner-b", "owner-c")
@@ -31,7 +31,8 @@ class Stored:
 
 def event(owner: str, sequence: int) -> CommandNoted:
     """What any decider of one version writes at this place of this owner: a function of nothing else."""
-    return CommandNoted(EventMeta(owner, sequence, sequence * 10, 1, WHEN), "FactsExtracted", f"event {sequence} of {owner}")
+    meta = EventMeta(owner, sequence, sequence * 10, 1, WHEN, f"command {sequence}")
+    return CommandNoted(meta, "FactsExtracted", f"event {sequence} of {owner}")
 
 
 def append(owner: str, append_id: str, first: int, size: int) -> list[Stored]:
@@ -211,4 +212,4 @@ def test_a_foreign_record_gives_a_contract_error_and_does_not_break_the_slice_ar
 def test_a_command_among_the_events_is_refused_by_its_name() -> None:
     headers = envelope.as_map(append("owner-a", "one", 1, 1)[0].headers.items())
     with pytest.raises(ContractError, match="Forget is no memory event"):
-        SliceAssembler().feed(0, headers, encode(Forget("c", "owner-a", ("m",), 1, WHEN)))
+        SliceAssembler().feed(0, headers, encode(Forget(CommandMeta("c", "owner-a", WHEN, "operator"), ("m",), 1)))

@@ -18,8 +18,9 @@ SECRETS = {
     "EMBERLOG_POSTGRES_DSN": "postgresql://emberlog:correct-horse@db:5432/emberlog",
     "VLLM_API_KEY": "sk-battery-staple",
     "EMBEDDING_API_KEY": "sk-paper-clip",
+    "EMBERLOG_SCHEMA_REGISTRY_URL": "http://emberlog:tin-whistle@registry:8081",
 }
-SECRET_PARTS = ("correct-horse", "battery-staple", "paper-clip")
+SECRET_PARTS = ("correct-horse", "battery-staple", "paper-clip", "tin-whistle")
 
 
 @pytest.fixture(autouse=True)

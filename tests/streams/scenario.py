@@ -1,49 +1,14 @@
-"""Given / when / then for the decider, and makers of commands."""
+"""Given / when / then for the decider. Makers of commands are in ``tests.streams.commands`` and can be had from here as well."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
-from typing import Self
+from typing import Self, TypeVar
 
-from schemas.fingerprint import fingerprint, owner_key
-from schemas.owner import Owner
-from schemas.types import Command, Fact, FactsExtracted, Forget, MemoryAdded, MemoryEvent, ThermalPolicy
-from streams.decider import EMPTY, OwnerState, decide, fold
+from schemas.types import Command, CommandNoted, CommandRejected, MemoryAdded, MemoryEvent, MemoryRevised
+from streams.decider import EMPTY, MemoryState, OwnerState, decide, fold
+from tests.streams.commands import KEY, NOON, OWNER, POLICY, extracted, fact, forget, later, meta, remember, revise
 
-OWNER = Owner.parse("default/user/u-1").reference
-NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
-KEY = owner_key(b"a local key for tests only, 32 by", OWNER)
-
-
-def fact(text: str, *messages: str) -> Fact:
-    return Fact(text, fingerprint(KEY, text), messages or ("m-1",), 0.5)
-
-
-def extracted(turn: str, *facts: Fact | str, at: datetime = NOON, offset: int = 0, failed: int = 0) -> FactsExtracted:
-    """What an extractor found in ``turn``, which stands at ``offset`` of the conversation."""
-    return FactsExtracted(
-        turn_id=turn,
-        owner=OWNER,
-        user_id="u-1",
-        agent_id="agent",
-        session_id="s-1",
-        occurred_at=at,
-        source_offset=offset,
-        facts=tuple(f if isinstance(f, Fact) else fact(f, f"{turn}-m") for f in facts),
-        failed=failed,
-        skipped_short=0,
-        extractor="mem0",
-        model="a-model",
-        prompt_version="1",
-        prompt_tokens=0,
-        completion_tokens=0,
-        rules=False,
-        policy=ThermalPolicy(),
-    )
-
-
-def forget(*memory_ids: str, end_offset: int = 10, at: datetime = NOON) -> Forget:
-    return Forget("c-1", OWNER, memory_ids, end_offset, at)
+E = TypeVar("E", bound=MemoryEvent)
 
 
 class Scenario:
@@ -71,13 +36,51 @@ class Scenario:
         assert tuple(type(e) for e in self.events) == kinds
         return self.events
 
+    def then_only(self, kind: type[E]) -> E:
+        """The one event that followed."""
+        (event,) = self.events
+        assert type(event) is kind, event
+        return event
+
+    def then_noted(self, reason: str) -> CommandNoted:
+        """Nothing changed, and ``reason`` is part of why."""
+        noted = self.then_only(CommandNoted)
+        assert reason in noted.reason
+        return noted
+
+    def then_rejected(self, reason: str) -> CommandRejected:
+        """Nothing happened, and ``reason`` is part of why."""
+        rejected = self.then_only(CommandRejected)
+        assert reason in rejected.reason
+        return rejected
+
     def memory_id(self, content: str) -> str:
-        """Id of the newest memory with this content."""
-        return next(e.memory_id for e in reversed(self.log) if isinstance(e, MemoryAdded) and e.content == content)
+        """Id of the memory that got this content last, live or not."""
+        said = (e for e in reversed(self.log) if isinstance(e, MemoryAdded | MemoryRevised))
+        return next(e.memory_id for e in said if e.content.text == content)
+
+    def memory(self, content: str) -> MemoryState:
+        """The live memory that got this content last."""
+        return self.live[self.memory_id(content)]
+
+    @property
+    def live(self) -> dict[str, MemoryState]:
+        """Live memories by id, as the decider's state has them."""
+        entries = self.state.entries.items()
+        return {key.removeprefix("m:"): entry for key, entry in entries if isinstance(entry, MemoryState)}
 
 
-def later(**kw: float) -> datetime:
-    return NOON + timedelta(**kw)
-
-
-__all__ = ["KEY", "NOON", "OWNER", "Scenario", "extracted", "fact", "forget", "later"]
+__all__ = [
+    "KEY",
+    "NOON",
+    "OWNER",
+    "POLICY",
+    "Scenario",
+    "extracted",
+    "fact",
+    "forget",
+    "later",
+    "meta",
+    "remember",
+    "revise",
+]

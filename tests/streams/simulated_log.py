@@ -72,7 +72,7 @@ class Decider:
 
     def _adopt(self, owner: str) -> None:
         if owner not in self.machine.lanes:
-            mine = {o: p for o, p in self.broker.parked.items() if self.broker.commands[o].owner == owner}
+            mine = {o: p for o, p in self.broker.parked.items() if self.broker.commands[o].meta.owner == owner}
             self.machine.adopt(owner, self.start_states.get(owner, EMPTY), mine)
 
     def _collect(self) -> None:
@@ -88,8 +88,8 @@ class Decider:
 
     def step(self) -> None:
         command = self.broker.commands[self.next]
-        self._adopt(command.owner)
-        self.machine.offer(Pending(self.next, command.owner, command))
+        self._adopt(command.meta.owner)
+        self.machine.offer(Pending(self.next, command.meta.owner, command))
         self.next += 1
         self._collect()
 
@@ -118,12 +118,12 @@ class Decider:
         self.broker.position = self.saved = self.position
 
     def retry(self) -> None:
-        for owner in {self.broker.commands[o].owner for o in self.broker.parked}:
+        for owner in {self.broker.commands[o].meta.owner for o in self.broker.parked}:
             self._adopt(owner)
             items = [
                 Pending(o, owner, self.broker.commands[o], parked_id=p)
                 for o, p in self.broker.parked.items()
-                if self.broker.commands[o].owner == owner
+                if self.broker.commands[o].meta.owner == owner
             ]
             self.machine.retry(owner, items)
         self._collect()
@@ -204,7 +204,7 @@ def expected(commands: list[Command]) -> dict[str, list[MemoryEvent]]:
     states: dict[str, OwnerState] = {}
     out: dict[str, list[MemoryEvent]] = {}
     for cause, command in enumerate(commands):
-        events = decide(states.get(command.owner, EMPTY), command, cause)
-        states[command.owner] = fold(states.get(command.owner, EMPTY), events)
-        out.setdefault(command.owner, []).extend(events)
+        events = decide(states.get(command.meta.owner, EMPTY), command, cause)
+        states[command.meta.owner] = fold(states.get(command.meta.owner, EMPTY), events)
+        out.setdefault(command.meta.owner, []).extend(events)
     return out

@@ -28,10 +28,9 @@ def _commands(rnd: random.Random) -> list[Command]:
     for _ in range(rnd.randint(2, 9)):
         owner = rnd.choice([OWNER, OWNER, OTHER])
         if rnd.random() < 0.2:
-            command: Command = forget("00000000-0000-4000-8000-000000000000")
+            out.append(forget("00000000-0000-4000-8000-000000000000", owner=owner))
         else:
-            command = extracted(f"t{rnd.randint(1, 4)}", *rnd.sample(TEXTS, rnd.randint(0, 3)))
-        out.append(replace(command, owner=owner))
+            out.append(extracted(f"t{rnd.randint(1, 4)}", *rnd.sample(TEXTS, rnd.randint(0, 3)), owner=owner))
     return out
 
 

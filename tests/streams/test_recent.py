@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from streams.extraction.ports import KnownMemory, Message
-from streams.recent import RecentFacts, RecentMessages
-from tests.streams.scenario import OWNER, extracted
+from schemas.sealed import Sealed, maybe
+from schemas.types import ConversationTurn, Message
+from streams.extraction.ports import KnownMemory
+from streams.recent import RecentFacts, RecentMessages, as_said
+from tests.streams.commands import NOON, OWNER, extracted
 
 TEA = "User drinks green tea"
 
@@ -63,10 +65,21 @@ async def test_another_owner_sees_none_of_it() -> None:
     assert list(await recent.nearest("another-owner", [1.0, 0.0], 5)) == []
 
 
+def _said(*contents: str, session: str = "s") -> ConversationTurn:
+    messages = tuple(Message(f"m{c}", "user", Sealed.of(c)) for c in contents)
+    return ConversationTurn("t", OWNER, Sealed.of("u-1"), "agent", Sealed.of(session), NOON, messages)
+
+
 def test_a_session_remembers_its_last_ten_messages_once_each() -> None:
     messages = RecentMessages()
     for i in range(12):
-        messages.add(OWNER, "s", [Message(f"m{i}", "user", None, str(i))])
-    messages.add(OWNER, "s", [Message("m11", "user", None, "11")])
-    assert [m.message_id for m in messages.of(OWNER, "s")] == [f"m{i}" for i in range(2, 12)]
-    assert messages.of(OWNER, "another") == ()
+        messages.add(_said(str(i)))
+    messages.add(_said("11"))
+    assert [m.message_id for m in messages.of(OWNER, Sealed.of("s"))] == [f"m{i}" for i in range(2, 12)]
+    assert messages.of(OWNER, Sealed.of("another")) == ()
+
+
+def test_a_message_is_shown_under_its_producers_id_where_it_has_one_and_else_under_our_reference() -> None:
+    shown = [as_said(Message("reference", "user", Sealed.of("hello"), producer_id=maybe(p))) for p in ("m-1", None)]
+    assert [m.message_id for m in shown] == ["m-1", "reference"]
+    assert shown[0].content == "hello"

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ops.cli.commands.options import TIMEOUT_S, Json, Owner, Timeout
+
 if TYPE_CHECKING:
     from ops.cli.forgetting import Forgotten
     from ops.cli.recalling import Answer
-
-Owner = Annotated[str, typer.Option("--owner", help="Whose memory, such as default/user/u-1 or u-1.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -66,8 +66,8 @@ def _show(place: int, answer: Answer) -> None:
 def forget(
     memory_ids: Annotated[list[str], typer.Argument(help="Memory ids; their first digits are enough.")],
     owner: Owner,
-    timeout: Annotated[float, typer.Option("--timeout", min=0.1, help="Seconds to wait until all stores have followed.")] = 30.0,
-    json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+    timeout: Timeout = TIMEOUT_S,
+    json: Json = False,
 ) -> None:
     """Forget memories, and wait until they are gone from archive, embeddings and recall.
 
@@ -81,7 +81,7 @@ def forget(
     from ops.cli.errors import CliError
     from ops.cli.forgetting import Forgotten as Result
     from ops.cli.forgetting import forget as do_forget
-    from ops.cli.forgetting import resolve
+    from ops.cli.memory_ids import resolve
     from ops.cli.target import find_running
     from schemas.owner import Owner as OwnerName
 

@@ -31,26 +31,26 @@ def list_parked(owner: OwnerOption = None, json: JsonOption = False) -> None:
     """
     from ops.cli.lot import entries
     from ops.cli.out import console, moment, print_json, table
-    from ops.cli.show import short
     from ops.cli.target import find_running
+    from ops.cli.words import short
 
     found = asyncio.run(entries(find_running(), owner))
     if json:
-        print_json(found)
+        print_json([entry.as_json() for entry in found])
     elif not found:
         console().print("nothing is parked")
     else:
         rows = [
             (
-                e.parked_id,
-                e.stage,
-                short(e.owner),
-                e.reason,
-                f"{e.topic} {e.partition}@{e.offset}",
-                e.attempts,
-                moment(e.parked_at),
+                w.parked_id,
+                w.stage,
+                short(w.owner),
+                w.reason,
+                f"{w.topic} {w.partition}@{w.offset}",
+                w.attempts,
+                moment(w.parked_at),
             )
-            for e in found
+            for w in (entry.work for entry in found)
         ]
         columns = ("parked id", "stage", "owner", "reason", "record", "attempts", "parked at")
         console().print(table("Parked work", columns, rows, right=("attempts",)))
@@ -63,24 +63,25 @@ def show(
 ) -> None:
     """Show one piece of parked work with the record itself."""
     from ops.cli.lot import choose, entries, value_of
-    from ops.cli.out import console, moment, plain, print_json, to_jsonable
+    from ops.cli.out import console, moment, plain, print_json
     from ops.cli.target import find_running
 
     target = find_running()
     entry = choose(asyncio.run(entries(target)), [parked_id], everything=False)[0]
     value = asyncio.run(value_of(target, entry.parked_id))
     if json:
-        print_json({**to_jsonable(entry), "record": _readable(value), "value": value})
+        print_json({**entry.as_json(), "record": _readable(value), "value": value})
         return
+    work = entry.work
     lines = {
-        "parked id": entry.parked_id,
-        "stage": entry.stage,
-        "reason": entry.reason,
-        "attempts": entry.attempts,
-        "parked at": moment(entry.parked_at),
-        "owner": entry.owner or "none could be told",
-        "record": f"{entry.topic} partition {entry.partition} offset {entry.offset}, {entry.size} bytes",
-        "waits behind": entry.behind or "nothing",
+        "parked id": work.parked_id,
+        "stage": work.stage,
+        "reason": work.reason,
+        "attempts": work.attempts,
+        "parked at": moment(work.parked_at),
+        "owner": work.owner or "none could be told",
+        "record": f"{work.topic} partition {work.partition} offset {work.offset}, {entry.size} bytes",
+        "waits behind": work.behind or "nothing",
         "retry asked": moment(entry.retry_requested_at) or "no",
     }
     for name, text in lines.items():
@@ -135,7 +136,7 @@ def retry(
         from streams.producers import CommandProducer
 
         async with CommandProducer(target.bootstrap, target.topics) as producer:
-            await producer.retry_parked((entry.parked_id, entry.owner) for entry in chosen)
+            await producer.retry_parked((entry.parked_id, entry.work.owner) for entry in chosen)
         return await wait_for_retry(target, chosen, timeout)
 
     result = asyncio.run(work())
@@ -183,7 +184,7 @@ def drop(
         from streams.producers import CommandProducer
 
         async with CommandProducer(target.bootstrap, target.topics) as producer:
-            await producer.drop_parked((entry.parked_id, entry.owner) for entry in chosen)
+            await producer.drop_parked((entry.parked_id, entry.work.owner) for entry in chosen)
         return await wait_for_retry(target, chosen, timeout)
 
     gone = asyncio.run(work()).healed

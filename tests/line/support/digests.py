@@ -32,12 +32,12 @@ from schemas.topics import Topics
 _CONTENT = {
     "archive": """
         SELECT owner, memory_hash, original_content, temperature_score, memory_type, metadata, tags, created_at, last_access,
-               access_count, sacred, salience, floor, half_life_days, reheat, maximum, initial, turn_id, session_id, message_ids,
-               extractor, model, rules
+               access_count, version, sacred, salience, floor, half_life_days, reheat, maximum, initial, turn_id, session_id,
+               message_ids, producer_message_ids, extractor, model, rules
         FROM thermal_memory_archive WHERE owner = ANY(%(owners)s::uuid[])""",
     "mentions": """
         SELECT a.owner, a.memory_hash, row_number() OVER (PARTITION BY m.memory_id ORDER BY m.sequence), m.turn_id, m.session_id,
-               m.message_ids, m.occurred_at
+               m.message_ids, m.producer_message_ids, m.occurred_at
         FROM memory_mention m JOIN thermal_memory_archive a ON a.id = m.memory_id WHERE a.owner = ANY(%(owners)s::uuid[])""",
     "vectors": """
         SELECT a.owner, a.memory_hash, e.head, e.model, e.dimensions, e.vec::text

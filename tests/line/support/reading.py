@@ -15,7 +15,7 @@ from schemas.topics import Topics
 from schemas.types import CommandNoted, MemoryAdded, MemoryEvent, MemoryForgotten, MemoryReheated, Record
 from streams import kafka
 
-DECIDED_BEFORE = "the turn was decided before"
+DECIDED_BEFORE = "it was decided before"
 
 
 class AcceptedLog:
@@ -80,7 +80,7 @@ class AcceptedLog:
                 live[event.memory_id] = event
             elif isinstance(event, MemoryForgotten):
                 live.pop(event.memory_id, None)
-        return {e.content: e for e in live.values()}
+        return {e.content.text: e for e in live.values()}
 
     async def until_decided(self, turn_ids: Collection[str], deadline_s: float) -> None:
         """Wait until every one of ``turn_ids`` has an outcome."""
@@ -126,8 +126,8 @@ def mentions(events: Iterable[MemoryEvent]) -> dict[str, list[str]]:
     by_id: dict[str, tuple[str, list[str]]] = {}
     for event in events:
         if isinstance(event, MemoryAdded):
-            by_id[event.memory_id] = (event.content, [event.source.turn_id])
-        elif isinstance(event, MemoryReheated):
+            by_id[event.memory_id] = (event.content.text, [])
+        if isinstance(event, MemoryAdded | MemoryReheated) and event.source is not None:
             by_id[event.memory_id][1].append(event.source.turn_id)
     return dict(by_id.values())
 

@@ -1,0 +1,84 @@
+"""Records of the topics beside the log: embeddings, the newest state of each memory, parked work."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from schemas.sealed import Sealed
+from schemas.types.values import ThermalPolicy
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryEmbedding:
+    """The vector of one memory under one model: float32, little endian, L2-normalised."""
+
+    memory_id: str
+    owner: str
+    head: str
+    model: str
+    dimensions: int
+    vector: Sealed
+    sequence: int
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryCurrent:
+    """Newest state of one memory, for consumers that want no history; a null value is the tombstone of a forgotten one."""
+
+    memory_id: str
+    owner: str
+    user_id: Sealed
+    content: Sealed
+    version: int
+    salience: float
+    temperature: float
+    warmed_at: datetime
+    policy: ThermalPolicy
+    pinned: bool
+    tier: str
+    access_count: int
+    created_at: datetime
+    sequence: int
+    slug: Sealed | None = None
+    category: Sealed | None = None
+    tags: tuple[Sealed, ...] = ()
+    extra: Sealed | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class WorkParked:
+    """Work that could not be done, kept for a person; behind names the parked work it waits behind."""
+
+    parked_id: str
+    owner: str | None
+    stage: str
+    topic: str
+    partition: int
+    offset: int
+    reason: str
+    behind: str | None
+    attempts: int
+    parked_at: datetime
+    key: Sealed | None
+    value: Sealed | None
+    headers: dict[str, Sealed] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ParkedRetryRequested:
+    """Somebody asks to try parked work again."""
+
+    parked_id: str
+    owner: str | None
+    requested_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ParkedResolved:
+    """Parked work left the lot."""
+
+    parked_id: str
+    owner: str | None
+    outcome: str
+    resolved_at: datetime
