@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from schemas.types import Command, MemoryEvent
+from streams import decider
 from streams.decider import OwnerState, fold
 from streams.protocol.lane import Append, Pending
 
@@ -15,16 +16,17 @@ RECORD_OVERHEAD_BYTES = 1_000
 """More than the headers and the key of any event take."""
 
 Decide = Callable[[OwnerState, Command, int], tuple[MemoryEvent, ...]]
+Step = Callable[[OwnerState, Command, int], tuple[tuple[MemoryEvent, ...], OwnerState]]
 Encode = Callable[[MemoryEvent], bytes]
 
 
 class SliceDraft:
     """Begin with the owner's confirmed ``state``; ``state`` is then that after the events so far."""
 
-    __slots__ = ("_bytes", "_decide", "_encode", "_first", "commands", "events", "state", "values")
+    __slots__ = ("_bytes", "_encode", "_first", "_step", "commands", "events", "state", "values")
 
     def __init__(self, state: OwnerState, decide: Decide, encode: Encode) -> None:
-        self.state, self._decide, self._encode = state, decide, encode
+        self.state, self._step, self._encode = state, _stepping(decide), encode
         self._first, self._bytes = state.last_sequence + 1, 0
         self.commands: list[int] = []
         self.events: list[MemoryEvent] = []
@@ -35,9 +37,8 @@ class SliceDraft:
         if item.command is None:
             return item.problem
         try:
-            events = self._decide(self.state, item.command, item.offset)
+            events, state = self._step(self.state, item.command, item.offset)
             values = [self._encode(event) for event in events]
-            state = fold(self.state, events)
         except ConnectionError:
             raise  # whoever names the schemas is away: that is an outage, and nothing is parked for one
         except Exception as error:
@@ -57,3 +58,15 @@ class SliceDraft:
     def append(self, owner: str, append_id: str) -> Append:
         """The slice to be written."""
         return Append(append_id, owner, self._first, tuple(self.commands), tuple(self.events), tuple(self.values))
+
+
+def _stepping(decide: Decide) -> Step:
+    """``decide`` and the state after what it decided; the decider's own gives both for less."""
+    if decide is decider.decide:
+        return decider.step
+
+    def step(state: OwnerState, command: Command, cause: int) -> tuple[tuple[MemoryEvent, ...], OwnerState]:
+        events = decide(state, command, cause)
+        return events, fold(state, events)
+
+    return step

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from immutables import Map
 
 from schemas.slices import Slice
 from schemas.types import Command, MemoryEvent
-from streams.decider import OwnerState, fold, touched
+from streams.decider import EMPTY, OwnerState, fold, touched
 from streams.decider.state import Entry
 
 
@@ -90,6 +90,8 @@ class Lane:
     """Keys that accepted events touched since the state was last saved."""
     saved: OwnerState = field(init=False)
     """The state when it was last saved, with what was loaded since."""
+    _drafted: tuple[OwnerState, OwnerState] = (EMPTY, EMPTY)
+    """The state from which the append under way was decided, and that after it."""
 
     def __post_init__(self) -> None:
         self.saved = self.state
@@ -107,14 +109,21 @@ class Lane:
         """Whether ``slice_`` is the lane's append under way, read back."""
         return self.sent is not None and self.sent.append_id == slice_.append_id
 
-    def take(self, events: Sequence[MemoryEvent], own: bool) -> None:
-        """Fold accepted events into the state."""
+    def send(self, append: Append, after: OwnerState) -> None:
+        """``append`` is under way; ``after`` is the state after it."""
+        self.sent, self._drafted = append, (self.state, after)
+
+    def take(self, slice_: Slice) -> None:
+        """Fold an accepted slice into the state."""
+        events, own = slice_.events, self.is_own(slice_)
         touched_keys = {key for event in events for key in touched(event, self.state)}
         if self.known is not None:
             assert own or touched_keys <= self.known, "an entry was changed without looking at what it was"
             self.known |= touched_keys
         self.changed |= touched_keys
-        self.state = fold(self.state, events)
+        before, after = self._drafted
+        again = own and self.sent is not None and events is self.sent.events and before is self.state
+        self.state = after if again else fold(self.state, events)
 
     def missing(self, items: Iterable[Command | MemoryEvent], state: OwnerState | None = None) -> set[str]:
         """Keys that ``items`` touch and that were not looked up; ``state`` is the lane's own or one drafted from it."""

@@ -78,6 +78,8 @@ class PartitionDecider:
     def retry(self, owner: str, items: list[Pending]) -> None:
         """Decide parked commands of ``owner`` again, in order and before anything newer."""
         lane = self.lanes[owner]
+        # parked by a zombie after the owner was adopted, and decided here
+        self._healed.extend(i for i in items if i.offset <= lane.state.last_cause)
         known = {p.offset for p in lane.pending}
         fresh = [i for i in items if i.offset in lane.parked and i.offset not in known]
         if fresh:
@@ -104,7 +106,7 @@ class PartitionDecider:
             lane.sent = None
         elif ruling is Verdict.ACCEPT:
             # own or another's: what is accepted is the state, and what it decided is done; the rest is decided again from here
-            lane.take(slice_.events, own)
+            lane.take(slice_)
             lane.sent = None
             self._settle(slice_.owner, lane)
         elif own:
@@ -114,10 +116,12 @@ class PartitionDecider:
 
     def parked(self, item: Pending, parked_id: str) -> None:
         """``item`` is durably in the parking lot."""
-        lane = self.lanes[item.owner]
+        self._finished.append(item.offset)
+        lane = self.lanes.get(item.owner)
+        if lane is None:
+            return  # let go meanwhile; when the owner is adopted again the lot is asked
         lane.parking.discard(item.offset)
         lane.parked[item.offset] = parked_id
-        self._finished.append(item.offset)
         self._settle(item.owner, lane)
         self._look_at(item.owner)
 
@@ -203,25 +207,25 @@ class PartitionDecider:
         """Finish what the log has moved past: pending commands are done, parked entries void (a retry was confirmed just before a
         crash, or a zombie parked what another decider had decided)."""
         last = lane.state.last_cause
-        while lane.pending and lane.pending[0].offset <= last:
-            self._finish(lane.pending.popleft())
+        # not only at the head: a retried entry may stand before an older command that another decider has decided meanwhile
+        for item in [p for p in lane.pending if p.offset <= last]:
+            lane.pending.remove(item)
+            self._finish(item)
         for offset in sorted(o for o in lane.parked if o <= last):
             self._healed.append(Pending(offset, owner, None, parked_id=lane.parked.pop(offset)))
 
     def _look_at(self, owner: str) -> None:
-        """Work out what the lane needs next: parking of its head, or a decision."""
+        """Work out what the lane needs next: parking of its head, or a decision. One that is needed no more is withdrawn."""
         lane = self.lanes[owner]
-        if lane.sent is not None or lane.parking:
-            return
-        if lane.alarm:
-            self._park_all(lane, "the log has a gap in this owner's sequence", None)
-            return
-        blocker = self._blocker(lane)
-        if blocker is not None:
-            self._park_all(lane, "waits behind parked work of its owner", blocker)
-            return
-        if lane.pending:
-            self._ready[owner] = None
+        if lane.sent is None and not lane.parking:
+            if lane.alarm:
+                self._park_all(lane, "the log has a gap in this owner's sequence", None)
+            elif blocker := self._blocker(lane):
+                self._park_all(lane, "waits behind parked work of its owner", blocker)
+            elif lane.pending:
+                self._ready[owner] = None
+                return
+        self._ready.pop(owner, None)
 
     def _look_up(self, lane: Lane, items: Iterable[Pending]) -> None:
         """Ask for what ``items`` touch, where the lane does not hold all."""
@@ -257,7 +261,7 @@ class PartitionDecider:
             if problem:
                 break
         if draft.events:
-            lane.sent = draft.append(owner, self._new_append_id())
+            lane.send(draft.append(owner, self._new_append_id()), draft.state)
         elif problem:
             self._park_head(lane, problem)
         return lane.sent

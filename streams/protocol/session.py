@@ -29,8 +29,8 @@ log = structlog.get_logger(__name__)
 
 STAGE = "decide"
 MAX_EVENTS_PER_ROUND = 2_000
-ROUND_S = 0.1
-"""Least time between two rounds of appends of a partition."""
+ROUND_S = 0.02
+"""Least time between two rounds of appends of one partition."""
 MATERIALISE_S = 1.0
 
 
@@ -123,13 +123,12 @@ class Session:
     # -- commands to appends
 
     async def _drive(self) -> None:
-        clock, began = asyncio.get_running_loop().time, 0.0
+        clock, not_before = asyncio.get_running_loop().time, 0.0
         while True:
             await self._kick.wait()
-            # a round costs the same for one command as for hundreds: a busy partition gathers them, a quiet one need not wait
-            await asyncio.sleep(max(0.0, began + ROUND_S - clock()))
-            began = clock()
+            await asyncio.sleep(max(0.0, not_before - clock()))
             self._kick.clear()
+            began = clock()
             await self._take_in()
             await self._carry_out()
             await self._cache.look_up()
@@ -139,6 +138,9 @@ class Session:
             await self._carry_out()
             if self.inbox or self.machine.has_ready:
                 self._kick.set()
+            # a round costs as much for one command as for dozens: a busy partition gathers them, the longer the busier its
+            # process is; a quiet one need not wait
+            not_before = clock() + max(ROUND_S, clock() - began)
 
     async def _append(self, slices: list[Append]) -> None:
         written = [batch.records_of(slice_) for slice_ in slices]

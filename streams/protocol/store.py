@@ -52,6 +52,7 @@ FROM unnest(%b::text[]) WITH ORDINALITY AS w (owner, place)
 JOIN emberlog_decider_entry AS e ON e.topic = %b AND e.owner = w.owner::uuid
 """
 _MOVE = "UPDATE emberlog_decider_position SET position = %b WHERE topic = %b AND partition = %b AND position = %b"
+_HERE = "SELECT position FROM emberlog_decider_position WHERE topic = %b AND partition = %b"
 _SAVE_HEADERS = """
 INSERT INTO emberlog_decider_owner
 SELECT %b, w.owner::uuid, %b, w.last_sequence, w.last_cause, w.live, w.erased_below, w.erased_cause, w.forgot_below,
@@ -125,6 +126,8 @@ class DeciderStore:
         self._dsn, self._topic, self._partition = dsn, topic, partition
         self._reading: psycopg.AsyncConnection[tuple[Any, ...]] | None = None
         self._writing: psycopg.AsyncConnection[tuple[Any, ...]] | None = None
+        self._ours: set[int] = set()
+        """The position that was found or saved, and the one that is being saved: any other is another decider's."""
 
     async def open(self) -> int:
         """Connect; the position up to which the log is folded in. Raises psycopg.OperationalError while Postgres is away."""
@@ -132,7 +135,9 @@ class DeciderStore:
         await self._writing.execute(
             "INSERT INTO emberlog_decider_position VALUES (%s, %s, 0) ON CONFLICT DO NOTHING", (self._topic, self._partition)
         )
-        return await self.position()
+        position = await self.position()
+        self._ours = {position}
+        return position
 
     async def position(self) -> int:
         """The position up to which the log is folded in."""
@@ -193,13 +198,20 @@ class DeciderStore:
         assert self._reading is not None
         async with self._reading.cursor(binary=True) as cursor:
             await cursor.execute(query.encode(), parameters)
-            return await cursor.fetchall()
+            rows = await cursor.fetchall()
+            # afterwards, so that nothing newer can have been read: events that entries hold already must not be folded in again
+            await cursor.execute(_HERE.encode(), (self._topic, self._partition))
+            here = await cursor.fetchone()
+        if here is None or here[0] not in self._ours:
+            raise PositionLost(f"another decider materialised partition {self._partition}; this one stops")
+        return rows
 
     # -- saving
 
     async def save(self, expected: int, position: int, changes: Mapping[str, Change]) -> None:
         """Write changes with their position, in one transaction. Raises PositionLost where ``expected`` is not there."""
         assert self._writing is not None
+        self._ours.add(position)
         async with self._writing.transaction(), self._writing.cursor() as cursor:
             await cursor.execute(_MOVE.encode(), (position, self._topic, self._partition, expected))
             if cursor.rowcount != 1:
@@ -207,6 +219,7 @@ class DeciderStore:
             if changes:
                 await self._save_owners(cursor, changes)
                 await self._save_entries(cursor, changes)
+        self._ours = {position}
 
     async def _save_owners(self, cursor: psycopg.AsyncCursor[Any], changes: Mapping[str, Change]) -> None:
         states = [c.state for c in changes.values()]

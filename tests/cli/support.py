@@ -1,4 +1,4 @@
-"""The real command line with an environment that holds nothing of the developer's: in processes of its own, or quicker in ours."""
+"""The real command line, with an environment that holds nothing of the developer's: in processes of its own, or in this one."""
 
 from __future__ import annotations
 

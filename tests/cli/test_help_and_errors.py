@@ -72,7 +72,7 @@ def test_services_that_do_not_answer_are_named_without_their_password(tmp_path: 
 
 
 def test_wrong_settings_are_told_before_anything_else(tmp_path: Path) -> None:
-    error = Cli(tmp_path, {"EMBERLOG_PARTITIONS": "many", "EMBERLOG_LOG_LEVEL": "loud"}).fails("status", code=2)
+    error = Inside(tmp_path, {"EMBERLOG_PARTITIONS": "many", "EMBERLOG_LOG_LEVEL": "loud"}).fails("status", code=2)
     assert "EMBERLOG_PARTITIONS" in error
     assert "EMBERLOG_LOG_LEVEL" in error
 
@@ -100,11 +100,11 @@ def test_wrong_input_is_told_with_what_would_be_right(tmp_path: Path, arguments:
     assert "Traceback" not in done.err
 
 
-def test_a_file_with_wrong_lines_is_refused_whole_with_each_line_named(cli: Cli) -> None:
+def test_a_file_with_wrong_lines_is_refused_whole_with_each_line_named(tmp_path: Path) -> None:
     good = '{"owner": "u-1", "session_id": "s", "messages": [{"role": "user", "content": "hello"}]}'
     lines = [good, "not json", '{"owner": "u-1", "messages": []}', "", '{"owner": "x/y/z", "session_id": "s", "messages": [1]}']
-    (cli.cwd / "turns.ndjson").write_text("\n".join(lines))
-    error = cli.fails("publish", "turns.ndjson", code=2)
+    (tmp_path / "turns.ndjson").write_text("\n".join(lines))
+    error = Inside(tmp_path).fails("publish", "turns.ndjson", code=2)
     assert "turns.ndjson:2: not JSON" in error
     assert "turns.ndjson:3: " in error
     assert "turns.ndjson:5: " in error
@@ -114,7 +114,7 @@ def test_a_file_with_wrong_lines_is_refused_whole_with_each_line_named(cli: Cli)
 
 def test_settings_are_shown_with_source_and_masked(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("VLLM_API_KEY=sk-battery-staple\nEMBERLOG_PARTITON=3\n")
-    cli = Cli(tmp_path, {"EMBERLOG_PARTITIONS": "8"})
+    cli = Inside(tmp_path, {"EMBERLOG_PARTITIONS": "8"})
     done = cli.ok("settings")
     assert "battery-staple" not in done.out
     assert "did you mean EMBERLOG_PARTITIONS?" in done.err
@@ -125,7 +125,7 @@ def test_settings_are_shown_with_source_and_masked(tmp_path: Path) -> None:
 
 
 def test_settings_explain_themselves_even_where_a_value_is_wrong(tmp_path: Path) -> None:
-    cli = Cli(tmp_path, {"EMBERLOG_PARTITIONS": "many"})
+    cli = Inside(tmp_path, {"EMBERLOG_PARTITIONS": "many"})
     cli.fails("settings", code=2)
     assert "EMBERLOG_PARTITIONS" in cli.ok("settings", "--doc").out
 

@@ -17,7 +17,7 @@ from aiokafka import AIOKafkaProducer
 from ops.local.services import LocalServices
 from schemas.owner import Owner
 from tests.cli.conftest import LATER, SICK
-from tests.cli.support import EMBERLOG, Cli, until
+from tests.cli.support import EMBERLOG, Cli, Inside, until
 from tests.services import temporary_data_dir
 from tests.standin.live import LiveStandin
 
@@ -58,18 +58,18 @@ def test_a_statement_becomes_a_memory_that_can_be_recalled_with_its_reasons(runn
         assert part in text
 
 
-def test_a_statement_said_again_warms_the_memory_it_made(running: Cli) -> None:
+def test_a_statement_said_again_warms_the_memory_it_made(inside: Inside) -> None:
     at = datetime.now(UTC).isoformat()
     for _ in range(2):
-        last = running.ok("publish", "--owner", "bo", "--text", "I am afraid of heights.", "--at", at, "--wait", "--json").json
+        last = inside.ok("publish", "--owner", "bo", "--text", "I am afraid of heights.", "--at", at, "--wait", "--json").json
     assert (last["extracted"], last["new"], last["updated"]) == (1, 0, 1)
-    [answer] = running.ok("recall", "what is bo afraid of", "--owner", "bo", "--json").json["answers"]
+    [answer] = inside.ok("recall", "what is bo afraid of", "--owner", "bo", "--json").json["answers"]
     assert answer["memory"]["temperature_at_last_access"] == TEMPERATURE + 5
     assert answer["memory"]["access_count"] == 2
     assert len(answer["sources"]) == 2
 
 
-def test_a_turn_published_twice_by_its_id_changes_nothing(running: Cli) -> None:
+def test_a_turn_published_twice_by_its_id_changes_nothing(inside: Inside) -> None:
     line = {
         "id": "t-1",
         "owner": "cy",
@@ -77,13 +77,13 @@ def test_a_turn_published_twice_by_its_id_changes_nothing(running: Cli) -> None:
         "messages": [{"role": "user", "content": "Canto en un coro los lunes."}],
     }
     for _ in range(2):
-        running.ok("publish", "-", "--wait", input=json.dumps(line).encode())
-    [answer] = running.ok("recall", "¿cuándo canta?", "--owner", "cy", "--json").json["answers"]
+        inside.ok("publish", "-", "--wait", input=json.dumps(line).encode())
+    [answer] = inside.ok("recall", "¿cuándo canta?", "--owner", "cy", "--json").json["answers"]
     assert answer["memory"]["access_count"] == 1
 
 
-def test_every_topic_is_shown_readable_and_as_json(running: Cli) -> None:
-    running.ok("publish", "--owner", "di", "--text", "I sing in a choir on Mondays.", "--wait")
+def test_every_topic_is_shown_readable_and_as_json(inside: Inside) -> None:
+    inside.ok("publish", "--owner", "di", "--text", "I sing in a choir on Mondays.", "--wait")
     kinds = {
         "conversation.inbox.v1": "InboxTurn",
         "conversation": "ConversationTurn",
@@ -91,18 +91,18 @@ def test_every_topic_is_shown_readable_and_as_json(running: Cli) -> None:
         "events": "MemoryAdded",
     }
     for topic, kind in kinds.items():
-        [record] = running.ok("tail", topic, "--owner", "default/user/di", "--json").lines
+        [record] = inside.ok("tail", topic, "--owner", "default/user/di", "--json").lines
         assert (record["type"], record["problem"]) == (kind, None)
         assert "choir" in json.dumps(record["record"])
     assert record["key"] == Owner.parse("di").reference
     assert record["headers"]["ce_type"] == "emberlog.MemoryAdded.v1"
-    line = running.ok("tail", "--owner", "di").out
+    line = inside.ok("tail", "--owner", "di").out
     assert "MemoryAdded" in line
     assert "75.0°  “User sings in a choir on Mondays”" in line
-    until(lambda: running.ok("tail", "embeddings", "--owner", "di", "--json").lines, 20)
-    [vector] = running.ok("tail", "memory.embeddings.v1", "--owner", "di", "--json").lines
+    until(lambda: inside.ok("tail", "embeddings", "--owner", "di", "--json").lines, 20)
+    [vector] = inside.ok("tail", "memory.embeddings.v1", "--owner", "di", "--json").lines
     assert len(vector["record"]["vector"]) == vector["record"]["dimensions"] == 256
-    assert "no topic" in running.fails("tail", "nonsense", code=2)
+    assert "no topic" in inside.fails("tail", "nonsense", code=2)
 
 
 def test_tail_follows_until_it_is_stopped(running: Cli) -> None:
@@ -119,90 +119,90 @@ def test_tail_follows_until_it_is_stopped(running: Cli) -> None:
         following.communicate()
 
 
-def test_what_somebody_wrote_neither_steers_the_terminal_nor_counts_as_markup(running: Cli) -> None:
+def test_what_somebody_wrote_neither_steers_the_terminal_nor_counts_as_markup(inside: Inside) -> None:
     text = "\x1b[2J[red]I paint small boats [in oil]."
-    running.ok("publish", "--owner", "eva", "--text", text, "--wait")
-    assert "·[2J[red]I paint small boats [in oil]." in running.ok("tail", "conversation", "--owner", "eva").out
-    [record] = running.ok("tail", "conversation", "--owner", "eva", "--json").lines
+    inside.ok("publish", "--owner", "eva", "--text", text, "--wait")
+    assert "·[2J[red]I paint small boats [in oil]." in inside.ok("tail", "conversation", "--owner", "eva").out
+    [record] = inside.ok("tail", "conversation", "--owner", "eva", "--json").lines
     assert record["record"]["messages"][0]["content"] == text
 
 
-def test_a_memory_is_forgotten_everywhere_and_the_answer_says_so(running: Cli) -> None:
-    running.ok("publish", "--owner", "gil", "--text", "My badge number is 7731.", "--wait")
-    [answer] = running.ok("recall", "badge number", "--owner", "gil", "--json").json["answers"]
+def test_a_memory_is_forgotten_everywhere_and_the_answer_says_so(inside: Inside) -> None:
+    inside.ok("publish", "--owner", "gil", "--text", "My badge number is 7731.", "--wait")
+    [answer] = inside.ok("recall", "badge number", "--owner", "gil", "--json").json["answers"]
     memory_id = answer["memory"]["memory_id"]
-    assert "fits no live memory of this owner" in running.fails("forget", memory_id[:8], "--owner", "di", code=2)
+    assert "fits no live memory of this owner" in inside.fails("forget", memory_id[:8], "--owner", "di", code=2)
 
-    told = running.ok("forget", memory_id[:8], "--owner", "gil").out
+    told = inside.ok("forget", memory_id[:8], "--owner", "gil").out
     assert f"forgotten  {memory_id}" in told
     assert "1 source message stay" in told
-    assert running.ok("recall", "badge number", "--owner", "gil", "--json").json["answers"] == []
-    assert "nothing is remembered" in running.ok("recall", "badge number", "--owner", "gil").out
-    assert "forgotten before" in running.ok("forget", memory_id, "--owner", "gil").out
-    unknown = running.fails("forget", "00000000-0000-5000-8000-000000000000", "--owner", "gil", code=1)
+    assert inside.ok("recall", "badge number", "--owner", "gil", "--json").json["answers"] == []
+    assert "nothing is remembered" in inside.ok("recall", "badge number", "--owner", "gil").out
+    assert "forgotten before" in inside.ok("forget", memory_id, "--owner", "gil").out
+    unknown = inside.fails("forget", "00000000-0000-5000-8000-000000000000", "--owner", "gil", code=1)
     assert "1 of 1 memories are unknown" in unknown
 
 
-def test_what_a_failing_model_leaves_is_parked_and_a_retry_heals_it_in_order(running: Cli, standin: LiveStandin) -> None:
+def test_what_a_failing_model_leaves_is_parked_and_a_retry_heals_it_in_order(inside: Inside, standin: LiveStandin) -> None:
     standin.control(overrides={SICK: "error"})
     try:
-        said = running.run("publish", "--owner", "hal", "--text", SICK, "--wait", "--json")
+        said = inside.run("publish", "--owner", "hal", "--text", SICK, "--wait", "--json")
         assert said.code == 1
         [reason] = said.json["parked"].values()
         assert "HTTP 500" in reason
-        running.run("publish", "--owner", "hal", "--text", LATER, "--wait", "--json")
-        first, second = running.ok("parked", "list", "--owner", "hal", "--json").json
+        inside.run("publish", "--owner", "hal", "--text", LATER, "--wait", "--json")
+        first, second = inside.ok("parked", "list", "--owner", "hal", "--json").json
         assert second["behind"] == first["parked_id"]
-        assert first["parked_id"] in running.ok("parked", "list").out
-        shown = running.ok("parked", "show", first["parked_id"][:8]).out
+        assert first["parked_id"] in inside.ok("parked", "list").out
+        shown = inside.ok("parked", "show", first["parked_id"][:8]).out
         assert SICK in shown
         assert "HTTP 500" in shown
 
-        again = running.run("parked", "retry", first["parked_id"], "--json")
+        again = inside.run("parked", "retry", first["parked_id"], "--json")
         assert again.code == 1
         assert list(again.json["failed"]) == [first["parked_id"]]
     finally:
         standin.control(overrides={})
-    healed = running.ok("parked", "retry", "--owner", "hal", "--json").json
+    healed = inside.ok("parked", "retry", "--owner", "hal", "--json").json
     assert set(healed["healed"]) == {first["parked_id"], second["parked_id"]}
-    assert running.ok("parked", "list", "--owner", "hal", "--json").json == []
-    events = running.ok("tail", "events", "--owner", "hal", "--json").lines
+    assert inside.ok("parked", "list", "--owner", "hal", "--json").json == []
+    events = inside.ok("tail", "events", "--owner", "hal", "--json").lines
     assert [e["record"]["content"] for e in events] == ["User keeps bees on the roof", "User's hives hold forty thousand bees"]
 
 
-def test_what_cannot_be_admitted_is_parked_alone_and_can_be_dropped(running: Cli) -> None:
-    _put(_bootstrap(running), b"{ not json", b'{"owner": "ida"}')
-    until(lambda: len(running.ok("parked", "list", "--json").json) == 2, 30)
-    entries = running.ok("parked", "list", "--json").json
+def test_what_cannot_be_admitted_is_parked_alone_and_can_be_dropped(inside: Inside) -> None:
+    _put(_bootstrap(inside), b"{ not json", b'{"owner": "ida"}')
+    until(lambda: len(inside.ok("parked", "list", "--json").json) == 2, 30)
+    entries = inside.ok("parked", "list", "--json").json
     assert {(e["stage"], e["owner"]) for e in entries} == {("admit", None)}
     [missing] = [e for e in entries if "session_id" in e["reason"]]
-    assert '"owner": "ida"' in running.ok("parked", "show", missing["parked_id"]).out
-    assert "failed" in running.run("parked", "retry", missing["parked_id"]).out
-    assert "say which" in running.fails("parked", "drop", code=2)
-    assert "Aborted" in running.run("parked", "drop", "--all", input=b"n\n").err
-    assert running.ok("parked", "drop", "--all", "--yes", "--json").json["dropped"]
-    assert "nothing is parked" in running.ok("parked", "list").out
+    assert '"owner": "ida"' in inside.ok("parked", "show", missing["parked_id"]).out
+    assert "failed" in inside.run("parked", "retry", missing["parked_id"]).out
+    assert "say which" in inside.fails("parked", "drop", code=2)
+    assert "Aborted" in inside.run("parked", "drop", "--all", input=b"n\n").err
+    assert inside.ok("parked", "drop", "--all", "--yes", "--json").json["dropped"]
+    assert "nothing is parked" in inside.ok("parked", "list").out
 
 
-def test_views_are_what_the_log_says_and_a_rebuilt_one_takes_over(running: Cli) -> None:
-    running.ok("publish", "--owner", "jo", "--text", "I am afraid of heights.", "--wait")
-    reports = running.ok("verify", "--json").json
+def test_views_are_what_the_log_says_and_a_rebuilt_one_takes_over(inside: Inside) -> None:
+    inside.ok("publish", "--owner", "jo", "--text", "I am afraid of heights.", "--wait")
+    reports = inside.ok("verify", "--json").json
     assert {r["view"] for r in reports} == {"thermal", "embeddings", "audit", "parked"}
     assert all(r["equal"] and not r["promoted"] for r in reports)
-    rebuilt = running.ok("rebuild", "thermal", "--json").json
+    rebuilt = inside.ok("rebuild", "thermal", "--json").json
     assert rebuilt["promoted"]
     assert rebuilt["digest_live"] == rebuilt["digest_rebuilt"]
     assert rebuilt["new_generation"] == rebuilt["live_generation"] + 1
-    running.ok("publish", "--owner", "jo", "--text", "I moved to Lima in spring.", "--wait")
-    assert len(running.ok("recall", "heights Lima", "--owner", "jo", "--json").json["answers"]) == 2
-    assert "equal" in running.ok("verify", "thermal").out
+    inside.ok("publish", "--owner", "jo", "--text", "I moved to Lima in spring.", "--wait")
+    assert len(inside.ok("recall", "heights Lima", "--owner", "jo", "--json").json["answers"]) == 2
+    assert "equal" in inside.ok("verify", "thermal").out
 
 
-def test_status_and_counts_add_up(running: Cli) -> None:
-    running.ok("publish", "--owner", "kim", "--text", "I am afraid of heights.", "--wait")
+def test_status_and_counts_add_up(inside: Inside) -> None:
+    inside.ok("publish", "--owner", "kim", "--text", "I am afraid of heights.", "--wait")
 
     def caught_up() -> bool:
-        status = running.ok("status", "--json").json
+        status = inside.ok("status", "--json").json
         return bool(
             status["kafka"] == status["postgres"] == "ok"
             and all(lag == 0 for lag in status["agents"].values())
@@ -210,26 +210,26 @@ def test_status_and_counts_add_up(running: Cli) -> None:
         )
 
     until(caught_up, 30)
-    status = running.ok("status", "--json").json
-    counts = running.ok("counts", "--json", "-n", "3").json
+    status = inside.ok("status", "--json").json
+    counts = inside.ok("counts", "--json", "-n", "3").json
     assert status["topics"]["memory.events.v1"]["partitions"] == 4
     assert status["topics"]["memory.embeddings.v1"]["records"] >= counts["totals"]["new"]
     assert counts["totals"]["extracted"] == counts["totals"]["new"] + counts["totals"]["updated"]
     assert len(counts["last"]) == 3
-    assert "memory.events.v1" in running.ok("status").out
-    assert f"{counts['turns']} turns" in running.ok("counts").out
+    assert "memory.events.v1" in inside.ok("status").out
+    assert f"{counts['turns']} turns" in inside.ok("counts").out
 
 
-def test_setup_can_be_repeated(running: Cli) -> None:
-    assert "none, all are there" in running.ok("setup").out
+def test_setup_can_be_repeated(inside: Inside) -> None:
+    assert "none, all are there" in inside.ok("setup").out
 
 
 def test_a_second_set_on_the_same_folder_is_refused(running: Cli) -> None:
     assert "Emberlog already runs on .emberlog" in running.fails("up", code=1)
 
 
-def test_other_partitions_than_the_topics_have_are_refused(running: Cli) -> None:
-    other = Cli(running.cwd, {**running.environment, "EMBERLOG_PARTITIONS": "8"})
+def test_other_partitions_than_the_topics_have_are_refused(inside: Inside) -> None:
+    other = Inside(inside.cwd, {**inside.environment, "EMBERLOG_PARTITIONS": "8"})
     assert "set EMBERLOG_PARTITIONS=4" in other.fails("forget", "0" * 8 + "-0000-5000-8000-" + "0" * 12, "--owner", "u", code=2)
     assert "has 4 partitions, the settings say 8" in other.fails("setup", code=1)
 

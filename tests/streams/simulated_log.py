@@ -1,210 +1,145 @@
-"""A simulated broker and deciders around the project's own protocol code, for the model test.
+"""A simulated partition around the project's own protocol code: what is modelled, and what is not.
 
-One partition of commands, one log of slices. Deciders start from a committed offset and a materialised state, read commands,
-append slices that may land, land unacknowledged, fail, or land long after their writer was killed; they tail the log, commit,
-materialise with compare-and-set, park what they cannot decide, and crash.
+**Ours, driven as it is:** ``PartitionDecider`` (all decisions of the protocol), ``StateCache`` (which entries of an owner's
+state it holds, and what is saved), ``decide`` and ``fold``, the encoding, and ``verdict``, the rule of every reader. The model
+holds no second copy of any of them. It stands in for what they talk to: the broker, the database, the parking lot, and the loop
+of ``session.py`` that carries out what the machine asks for.
+
+**The broker** is one partition of commands, written before the search begins, and one log of slices. An append lands as a whole
+or not at all (that is what a record batch is). It may land and be acknowledged; land with its acknowledgement lost; be lost; or
+land at any time after its writer failed or was forgotten, also after appends that were sent later. The committed offset is
+whatever any process last committed: a zombie may set it forward, or back, for the model fences nobody.
+
+**A process** is one run of a decider on the partition: it reads the committed offset; then loads the parking lot, the position
+that is saved, and the log up to its end; then reads commands, sends, tails, commits, saves by compare-and-set, parks, heals and
+retries, each as one action among those of all other processes. An owner's state is read when the owner is first met, or entry by
+entry when it is needed, and may by then be newer than what the process has read of the log. A failed append ends the session,
+and the process may begin again with the commands that it has not finished. A process that the search never wakes again has
+crashed; one that it wakes late is a zombie; so the search needs no action for either. (The random histories have crashes of
+their own, so that they do not go on with too many.)
+
+**The lot** is a log too: entries are parked and leave, each process has read it up to somewhere, and what it writes itself
+counts when it was read back. A retry may be asked of any process at any time. A fault of the decider is its version's: new code
+heals it.
+
+**The verdict.** In each state: no reader meets a gap; every offset below the committed one is accepted or in the lot; what is
+saved is the fold of the log before its position; each process' state of an owner is one that the readers pass through. From each
+state the work is then finished by a new process, with what is in flight lost, landed first, between, or last; then every reader,
+from the beginning or from the saved position, must have the same history: each command once, whole and in order, each decided
+from the state before it by the version that wrote it, a turn by the first command that has it, and nothing left in the lot.
+
+**Not modelled:** records and their headers (``SliceAssembler`` and ``LogTail`` have tests of their own; here a slice is the
+unit); several slices in one record batch, which land together (here each lands by itself, so what can happen to a batch is among
+what can happen here); slices over the limits of size; more than one partition, since partitions share nothing but the lot, which
+keeps them apart; time, and with it outages, back-off and timeouts, which are delays here; tasks within one session, whose steps
+are whole actions here; the generation of the consumer group, which would refuse a zombie's commit; dropping parked work by hand;
+retention, and a log that loses what it acknowledged.
 """
 
 from __future__ import annotations
 
-import itertools
-import random
-from collections import deque
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 from schemas.slices import Slice, Verdict, verdict
-from schemas.types import Command, MemoryEvent
-from streams.decider import EMPTY, OwnerState, decide, fold
-from streams.protocol.partition import Append, PartitionDecider, Pending
+from schemas.types import MemoryEvent
+from streams.decider import EMPTY, OwnerState
+from streams.protocol.lane import Append
+from tests.streams.simulated_code import Code, expected
+from tests.streams.simulated_store import Tables
+
+__all__ = ["Broker", "LotRecord", "Reader", "Rule", "expected", "whole_slices"]
+
+Rule = Callable[[Slice, int], tuple[MemoryEvent, ...] | None]
+"""What a reader whose last sequence is given takes of a slice; None for a gap."""
 
 
-class Poison(Exception):
-    """What a faulty decider raises."""
+def whole_slices(slice_: Slice, last: int) -> tuple[MemoryEvent, ...] | None:
+    """The project's rule."""
+    match verdict(slice_.first, last):
+        case Verdict.ACCEPT:
+            return slice_.events
+        case Verdict.DROP:
+            return ()
+        case _:
+            return None
 
 
-@dataclass
+class Reader:
+    """Folds slices by ``rule``, and keeps what it accepted. ``read`` gives a new reader."""
+
+    __slots__ = ("accepted", "borders", "code", "gap", "rule", "states")
+
+    def __init__(self, code: Code, rule: Rule = whole_slices, states: Mapping[str, OwnerState] | None = None) -> None:
+        self.code, self.rule, self.gap = code, rule, False
+        self.states: dict[str, OwnerState] = dict(states or {})
+        self.accepted: dict[str, tuple[MemoryEvent, ...]] = {}
+        self.borders: dict[tuple[str, int], OwnerState] = {}
+        """The states behind accepted slices, by owner and last sequence."""
+
+    def read(self, *slices: Slice) -> Reader:
+        """The reader behind ``slices``."""
+        new = Reader.__new__(Reader)
+        new.code, new.rule, new.gap = self.code, self.rule, self.gap
+        new.states, new.accepted, new.borders = dict(self.states), dict(self.accepted), dict(self.borders)
+        for slice_ in slices:
+            new._take(slice_)
+        return new
+
+    def _take(self, slice_: Slice) -> None:
+        owner = slice_.owner
+        state = self.states.get(owner, EMPTY)
+        events = self.rule(slice_, state.last_sequence)
+        if events is None:
+            self.gap = True
+        elif events:
+            self.states[owner] = state = self.code.fold(state, events)
+            self.accepted[owner] = (*self.accepted.get(owner, ()), *events)
+            self.borders[owner, state.last_sequence] = state
+
+    def state(self, owner: str) -> OwnerState:
+        return self.states.get(owner, EMPTY)
+
+
+@dataclass(frozen=True, slots=True)
+class LotRecord:
+    """A record of the parked topic: the command at ``offset`` was parked, or left the lot."""
+
+    offset: int
+    left: bool
+
+
 class Broker:
-    """What outlives every decider."""
+    """What outlives every process. Its parts are never changed in place, so a fork is cheap."""
 
-    commands: list[Command]
-    poisoned: set[int] = field(default_factory=set)
-    """Commands that raise until they are healed."""
-    log: list[Slice] = field(default_factory=list)
-    committed: int = 0
-    position: int = 0
-    states: dict[str, OwnerState] = field(default_factory=dict)
-    parked: dict[int, str] = field(default_factory=dict)
-    ids: itertools.count[int] = field(default_factory=itertools.count)
+    __slots__ = ("code", "committed", "key", "log", "lot", "reader", "tables")
 
-    def land(self, append: Append) -> None:
-        self.log.append(Slice(append.owner, append.append_id, append.first, append.events, len(self.log) + 1))
+    def __init__(self, code: Code, rule: Rule = whole_slices) -> None:
+        self.code = code
+        self.log: tuple[Slice, ...] = ()
+        self.key = 0
+        """Tells this log from others, but not who wrote it."""
+        self.reader = Reader(code, rule)
+        """The reader that has read all of the log."""
+        self.committed = 0
+        self.tables = Tables()
+        self.lot: tuple[LotRecord, ...] = ()
 
-    def accepted(self) -> dict[str, list[MemoryEvent]]:
-        """What every reader accepts, by the rule."""
-        out: dict[str, list[MemoryEvent]] = {}
-        for slice_ in self.log:
-            events = out.setdefault(slice_.owner, [])
-            ruling = verdict(slice_.first, len(events))
-            assert ruling is not Verdict.GAP, "the protocol made a gap"
-            if ruling is Verdict.ACCEPT:
-                events.extend(slice_.events)
-        return out
+    def fork(self) -> Broker:
+        new = Broker.__new__(Broker)
+        for name in self.__slots__:
+            setattr(new, name, getattr(self, name))
+        return new
 
+    def append(self, slice_: Append) -> None:
+        landed = Slice(slice_.owner, slice_.append_id, slice_.first, slice_.events, len(self.log) + 1)
+        self.log = (*self.log, landed)
+        self.key = hash((self.key, slice_.first, tuple(map(id, slice_.events))))
+        self.reader = self.reader.read(landed)
 
-class Decider:
-    """One process; ``alive`` until it crashes or loses its compare-and-set."""
-
-    def __init__(self, broker: Broker) -> None:
-        self.broker, self.alive = broker, True
-        self.machine = PartitionDecider(self._decide, lambda: f"a{next(broker.ids)}")
-        self.flight: deque[Append] = deque()
-        self.next = broker.committed
-        self.done: set[int] = set()
-        self.position = self.saved = broker.position
-        self.start_states = dict(broker.states)
-        while self.position < len(broker.log):
-            self.tail()
-
-    def _decide(self, state: OwnerState, command: Command, cause: int) -> tuple[MemoryEvent, ...]:
-        if cause in self.broker.poisoned:
-            raise Poison
-        return decide(state, command, cause)
-
-    def _adopt(self, owner: str) -> None:
-        if owner not in self.machine.lanes:
-            mine = {o: p for o, p in self.broker.parked.items() if self.broker.commands[o].meta.owner == owner}
-            self.machine.adopt(owner, self.start_states.get(owner, EMPTY), mine)
-
-    def _collect(self) -> None:
-        for park in self.machine.parks():
-            # durable before it is acknowledged
-            self.broker.parked[park.pending.offset] = f"p{park.pending.offset}"
-            self.machine.parked(park.pending, f"p{park.pending.offset}")
-        for item in self.machine.healed():
-            self.broker.parked.pop(item.offset, None)
-        self.done.update(self.machine.finished())
-
-    # -- actions
-
-    def step(self) -> None:
-        command = self.broker.commands[self.next]
-        self._adopt(command.meta.owner)
-        self.machine.offer(Pending(self.next, command.meta.owner, command))
-        self.next += 1
-        self._collect()
-
-    def send(self) -> None:
-        self.flight.extend(self.machine.appends(budget=100))
-        self._collect()
-
-    def tail(self) -> None:
-        slice_ = self.broker.log[self.position]
-        self.position += 1
-        self._adopt(slice_.owner)
-        self.machine.observe(slice_)
-        self._collect()
-
-    def commit(self) -> None:
-        offset = self.broker.committed
-        while offset in self.done and offset < self.next:
-            offset += 1
-        self.broker.committed = max(self.broker.committed, offset)
-
-    def materialise(self) -> None:
-        if self.broker.position != self.saved:
-            self.alive = False
-            return
-        self.broker.states.update(self.machine.confirmed())
-        self.broker.position = self.saved = self.position
-
-    def retry(self) -> None:
-        for owner in {self.broker.commands[o].meta.owner for o in self.broker.parked}:
-            self._adopt(owner)
-            items = [
-                Pending(o, owner, self.broker.commands[o], parked_id=p)
-                for o, p in self.broker.parked.items()
-                if self.broker.commands[o].meta.owner == owner
-            ]
-            self.machine.retry(owner, items)
-        self._collect()
-
-
-class World:
-    """Random walks over what may happen, and the drain at the end."""
-
-    def __init__(self, commands: list[Command], poisoned: set[int], rnd: random.Random) -> None:
-        self.broker = Broker(commands, set(poisoned))
-        self.rnd = rnd
-        self.deciders: list[Decider] = [Decider(self.broker)]
-
-    def walk(self, steps: int) -> None:
-        for _ in range(steps):
-            self.act(self.rnd.choice(self.deciders))
-
-    def act(self, d: Decider) -> None:
-        """One thing that may happen to ``d`` now. Appends of a dead decider may still land."""
-        choices = []
-        if d.flight:
-            choices += ["land", "land", "fail", "land_unacknowledged"]
-        if d.alive:
-            choices += ["crash", "commit", "materialise", "send", "send"]
-            choices += ["step"] * 3 * (d.next < len(self.broker.commands))
-            choices += ["tail"] * 3 * (d.position < len(self.broker.log))
-            choices += ["retry"] * bool(self.broker.parked)
-        if len(self.deciders) < 5:
-            choices.append("new")
-        if not choices:
-            return
-        match self.rnd.choice(choices):
-            case "land":
-                self.broker.land(d.flight.popleft())
-            case "land_unacknowledged":
-                self.broker.land(d.flight.popleft())
-                d.alive = False  # a failed append ends the session: begin again
-            case "fail":
-                d.flight.popleft()
-                d.alive = False
-            case "crash":
-                d.alive = False
-            case "new":
-                self.deciders.append(Decider(self.broker))
-            case name:
-                getattr(d, name)()
-
-    def drain(self) -> None:
-        """All die, some appends still land, one decider finishes the work; then the poison is healed and the lot retried."""
-        for d in self.deciders:
-            d.alive = False
-        last = Decider(self.broker)
-        late = [a for d in self.deciders for a in d.flight if self.rnd.random() < 0.7]
-        for round_ in range(2_000):
-            if late and self.rnd.random() < 0.3:
-                self.broker.land(late.pop(0))
-            if last.next < len(self.broker.commands):
-                last.step()
-            last.send()
-            while last.flight:
-                self.broker.land(last.flight.popleft())
-            while last.position < len(self.broker.log):
-                last.tail()
-            last.commit()
-            if round_ % 7 == 0 and last.next == len(self.broker.commands):
-                self.broker.poisoned.clear()
-                last.retry()
-            if self._finished(last) and not late:
-                return
-        raise AssertionError("the last decider never finished")
-
-    def _finished(self, last: Decider) -> bool:
-        return self.broker.committed == len(self.broker.commands) and not self.broker.parked and not last.flight
-
-
-def expected(commands: list[Command]) -> dict[str, list[MemoryEvent]]:
-    """The log that one undisturbed decider writes."""
-    states: dict[str, OwnerState] = {}
-    out: dict[str, list[MemoryEvent]] = {}
-    for cause, command in enumerate(commands):
-        events = decide(states.get(command.meta.owner, EMPTY), command, cause)
-        states[command.meta.owner] = fold(states.get(command.meta.owner, EMPTY), events)
-        out.setdefault(command.meta.owner, []).extend(events)
-    return out
+    def parked(self) -> frozenset[int]:
+        """Offsets that are in the lot."""
+        held: set[int] = set()
+        for record in self.lot:
+            (held.discard if record.left else held.add)(record.offset)
+        return frozenset(held)

@@ -1,8 +1,7 @@
-"""The protocol under crashes, zombies, lost and late appends, and parking: the project's decider code over a simulated log."""
+"""The protocol under random histories, and its machine step by step: the project's decider code over a simulated log."""
 
 from __future__ import annotations
 
-import random
 from dataclasses import replace
 from typing import Any
 
@@ -10,84 +9,36 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schemas.owner import Owner
 from schemas.slices import Slice, Verdict
-from schemas.types import Command
+from schemas.types import MemoryEvent
 from streams.decider import EMPTY, decide
-from streams.protocol import partition as partition_module
 from streams.protocol.partition import PartitionDecider, Pending
-from tests.streams.scenario import OWNER, extracted, forget
-from tests.streams.simulated_log import Poison, World, expected
+from tests.streams.scenario import OWNER, extracted
+from tests.streams.simulated_code import Poison
+from tests.streams.simulated_walk import Numbers, random_numbers, walk, workload
 
-OTHER = Owner.parse("default/user/u-2").reference
 TEXTS = ["User drinks green tea", "User plays chess", "User lives in Lima"]
 
 
-def _commands(rnd: random.Random) -> list[Command]:
-    out: list[Command] = []
-    for _ in range(rnd.randint(2, 9)):
-        owner = rnd.choice([OWNER, OWNER, OTHER])
-        if rnd.random() < 0.2:
-            out.append(forget("00000000-0000-4000-8000-000000000000", owner=owner))
-        else:
-            out.append(extracted(f"t{rnd.randint(1, 4)}", *rnd.sample(TEXTS, rnd.randint(0, 3)), owner=owner))
-    return out
+def rows(longest: int) -> st.SearchStrategy[list[int]]:
+    """Rows of numbers of any length, which plain lists would hardly ever make long."""
+    number = st.integers(0, 2**16 - 1)
+    return st.integers(0, longest).flatmap(lambda n: st.lists(number, min_size=n, max_size=n))
 
 
-def _run(seed: int, steps: int) -> None:
-    rnd = random.Random(seed)
-    commands = _commands(rnd)
-    poisoned = {i for i in range(len(commands)) if rnd.random() < 0.15}
-    world = World(commands, poisoned, rnd)
-    world.walk(steps)
-    world.drain()
-    assert world.broker.accepted() == expected(commands)
-
-
-@settings(max_examples=400, deadline=None)
-@given(st.integers(0, 2**48), st.integers(0, 120))
-def test_whatever_happens_every_reader_accepts_the_log_of_an_undisturbed_decider(seed: int, steps: int) -> None:
-    _run(seed, steps)
+@settings(max_examples=600, deadline=None)
+@given(rows(40), rows(160))
+def test_whatever_happens_each_command_counts_once_whole_and_in_order_for_every_reader(work: list[int], acts: list[int]) -> None:
+    problem = walk(workload(Numbers(iter(work))), Numbers(iter(acts)), len(acts))
+    assert problem is None, problem
 
 
 @pytest.mark.slow
-def test_the_same_holds_over_thirty_thousand_longer_walks() -> None:
+def test_the_same_holds_over_thirty_thousand_longer_histories() -> None:
     for seed in range(30_000):
-        _run(seed, 80 + seed % 200)
-
-
-def _accept_everything(first: int, last: int) -> Verdict:
-    return Verdict.ACCEPT if first <= last + 1 else Verdict.GAP
-
-
-def test_the_model_notices_a_decider_that_takes_its_dropped_append_for_confirmed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(partition_module, "verdict", _accept_everything)
-    assert _some_walk_fails()
-
-
-def test_the_model_notices_a_decider_that_decides_before_the_read_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    original = PartitionDecider.appends
-
-    def eager(self: PartitionDecider, budget: int) -> Any:
-        appends = original(self, budget)
-        for append in appends:
-            lane = self.lanes[append.owner]
-            lane.sent = None  # forgets that an append is under way, and takes it for done
-            lane.pending = type(lane.pending)(p for p in lane.pending if p.offset not in append.commands)
-            self._finished.extend(append.commands)
-        return appends
-
-    monkeypatch.setattr(PartitionDecider, "appends", eager)
-    assert _some_walk_fails()
-
-
-def _some_walk_fails() -> bool:
-    for seed in range(3_000):
-        try:
-            _run(seed, 100)
-        except (AssertionError, KeyError, IndexError):
-            return True
-    return False
+        numbers = random_numbers(seed)
+        problem = walk(workload(numbers), numbers, 20 + seed % 140)
+        assert problem is None, f"history {seed}: {problem}"
 
 
 def _machine() -> PartitionDecider:
@@ -219,3 +170,61 @@ def test_a_command_whose_events_exceed_one_batch_is_parked_with_the_reason() -> 
     assert machine.appends(10_000) == []
     (park,) = machine.parks()
     assert "batch" in park.reason
+
+
+def test_an_older_command_that_another_decider_decided_is_done_even_behind_a_retried_entry() -> None:
+    machine = PartitionDecider(decide, iter("abcdefgh").__next__)
+    machine.adopt(OWNER, EMPTY, {1: "p1"})
+    machine.retry(OWNER, [_from_lot(1)])
+    _offer(machine, 0, TEXTS[0])
+    machine.observe(_other(1, decide(EMPTY, extracted("t0", TEXTS[0]), 0)))
+    assert machine.finished() == [0]
+    (append,) = machine.appends(100)
+    assert append.commands == (1,)
+
+
+def test_what_was_ready_is_not_decided_once_earlier_commands_wait_in_the_lot() -> None:
+    machine = PartitionDecider(decide, iter("abcdefgh").__next__)
+    machine.adopt(OWNER, EMPTY, {0: "p0"})
+    _offer(machine, 1, TEXTS[1])
+    (park,) = machine.parks()
+    _offer(machine, 2, TEXTS[2])
+    machine.retry(OWNER, [_from_lot(0)])
+    machine.parked(park.pending, "p1")
+    machine.observe(_other(1, decide(EMPTY, extracted("t0", TEXTS[0]), 0)))
+    _offer(machine, 3, TEXTS[0])
+    assert machine.appends(100) == []
+    assert [p.pending.offset for p in machine.parks()] == [2]
+
+
+def test_a_retry_takes_out_what_a_zombie_parked_after_its_owner_was_met() -> None:
+    machine = _machine()
+    machine.observe(_other(1, decide(EMPTY, extracted("t3", TEXTS[0]), 3)))
+    machine.retry(OWNER, [_from_lot(3)])
+    assert [i.parked_id for i in machine.healed()] == ["p3"]
+    assert machine.appends(100) == []
+
+
+def test_an_entry_that_was_parked_again_while_its_owner_was_let_go_is_acknowledged() -> None:
+    def faulty(*_: Any) -> Any:
+        raise Poison
+
+    machine = PartitionDecider(faulty, iter("abcdefgh").__next__)
+    machine.adopt(OWNER, EMPTY, {0: "p0"})
+    machine.retry(OWNER, [_from_lot(0)])
+    machine.appends(100)
+    (park,) = machine.parks()
+    machine.unparked(OWNER, 0)  # another decider was through with it
+    assert machine.lanes[OWNER].idle
+    machine.let_go(OWNER)
+    machine.parked(park.pending, "p0")
+    assert machine.finished() == [0]
+
+
+def _from_lot(offset: int) -> Pending:
+    return Pending(offset, OWNER, extracted(f"t{offset}", TEXTS[offset % 3]), parked_id=f"p{offset}")
+
+
+def _other(first: int, events: tuple[MemoryEvent, ...]) -> Slice:
+    """A slice that another decider wrote."""
+    return Slice(OWNER, "other", first, events, 1)

@@ -101,8 +101,22 @@ def _naming(command: Any, name: Callable[[str], str]) -> Command:
     return made
 
 
-def _named(parts: tuple[list[Command], list[tuple[Command, ...]]]) -> list[Command]:
+def _crowded(command: Command, statements: int) -> Command:
+    """``command`` over no more than so many statements: where they are few, several memories say the same."""
+
+    def crowd(print_: str) -> str:
+        return f"f-{int(print_[2:]) % statements}" if print_ else print_
+
+    if isinstance(command, FactsExtracted):
+        return replace(command, facts=tuple(replace(f, fingerprint=crowd(f.fingerprint)) for f in command.facts))
+    if isinstance(command, Remember | Revise):
+        return replace(command, fingerprint=crowd(command.fingerprint))
+    return command
+
+
+def _named(parts: tuple[list[Command], list[tuple[Command, ...]], int]) -> list[Command]:
     """The history with the ids that its memories get: "live 1" is the second oldest that is live when the command comes."""
+    beginning, episodes, statements = parts
     state, memories, history = EMPTY, dict[str, None](), list[Command]()
 
     def id_of(name: str) -> str:
@@ -112,8 +126,8 @@ def _named(parts: tuple[list[Command], list[tuple[Command, ...]]]) -> list[Comma
         there = [m for m in memories if (state.memory(m) is not None) == (kind == "live")]
         return there[int(place) % len(there)] if there else name
 
-    for command in (*parts[0], *(command for episode in parts[1] for command in episode)):
-        history.append(_naming(command, id_of))
+    for command in (*beginning, *(command for episode in episodes for command in episode)):
+        history.append(_naming(_crowded(command, statements), id_of))
         try:
             events = decide(state, history[-1], len(history) - 1)
             state = fold(state, events)
@@ -126,5 +140,5 @@ def _named(parts: tuple[list[Command], list[tuple[Command, ...]]]) -> list[Comma
 _BEGINNINGS = st.lists(of(FactsExtracted, Remember).flatmap(BY_TYPE.__getitem__), min_size=2, max_size=4)
 _KINDS = (COMMANDS.map(lambda command: (command,)), _about_one_memory(), _about_one_name(), _approved())
 _EPISODES = of(*(0,) * 12, *(1,) * 4, *(2,) * 3, 3).flatmap(_KINDS.__getitem__)
-HISTORIES = st.tuples(_BEGINNINGS, st.lists(_EPISODES, min_size=3, max_size=14)).map(_named)
+HISTORIES = st.tuples(_BEGINNINGS, st.lists(_EPISODES, min_size=3, max_size=14), of(8, 8, 3, 2)).map(_named)
 """Some commands that make memories, without which every request would name something unknown, then any."""

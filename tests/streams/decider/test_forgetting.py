@@ -182,8 +182,15 @@ def test_the_words_that_a_memory_had_before_a_revision_are_held_back_with_it() -
     known = line.memory_id(TEA)
     line.given(extracted("t2", fact(COFFEE, "m-2", action="revise", target=known), offset=2), forget(known, end_offset=10))
     line.when(extracted("t3", fact(TEA, "m-3"), offset=3)).then_noted("held back")
+    line.when(extracted("t4", fact(TEA, "m-4"), offset=10)).then_only(MemoryAdded)
 
 
 def test_an_erasure_with_an_earlier_end_does_not_undo_what_a_forget_holds_back() -> None:
     line = _forgotten(offset=3, end_offset=10).given(erase(end_offset=5))
     line.when(extracted("t2", fact(TEA, "m-2"), offset=9)).then_noted("erasure")
+
+
+def test_the_furthest_forget_counts_for_an_erasure_not_the_newest() -> None:
+    line = _forgotten(offset=3, end_offset=10).given(extracted("t2", fact(DOG, "m-2"), offset=4))
+    line.given(forget(line.memory_id(DOG), end_offset=6), erase(end_offset=5))
+    line.when(extracted("t3", fact(TEA, "m-3"), offset=9)).then_noted("erasure")

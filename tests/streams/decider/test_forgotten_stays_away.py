@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from schemas.types import Command, FactAction
 from streams.decider import EMPTY, MemoryState, OwnerState, decide, fold
 from tests.streams.commands import erase, extracted, fact, forget, prints, remember
+from tests.streams.decider.partial import part_of
 
 TEXTS = ("User drinks tea", "User has a dog", "User plays chess")
 MESSAGES = ("m-1", "m-2", "m-3", "m-4", "m-5", "m-6")
@@ -129,7 +130,9 @@ def test_exactly_what_the_rule_allows_is_remembered(history: list[Turn | Request
         else:
             rule.request(item)
             command = _requested(item, _live(state))
-        state = fold(state, decide(state, command, cause))
+        events = decide(state, command, cause)
+        assert decide(part_of(state, command), command, cause) == events, "what the command touches is enough to decide it"
+        state = fold(state, events)
         assert sorted(_live(state)) == sorted(prints(kept.text) for kept in rule.live)
 
 

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
 from dataclasses import replace
 
 from hypothesis import given, settings
 from immutables import Map
 
 from schemas.codec import encode
-from schemas.types import COMMANDS, Command, CommandNoted, MemoryAdded, MemoryEvent, MemoryReheated, MemoryRevised, OwnerErased
-from streams.decider import DECIDER_VERSION, EMPTY, MemoryState, OwnerState, decide, evolve, fold, step, touched
-from streams.decider.state import DONE, Entry, Statement
+from schemas.types import COMMANDS, Command, CommandNoted, MemoryAdded, MemoryEvent, MemoryReheated, MemoryRevised
+from streams.decider import DECIDER_VERSION, EMPTY, MemoryState, OwnerState, decide, evolve, fold, step
+from streams.decider.state import Statement
 from tests.streams.commands import OWNER, extracted, fact, forget, link, remember
 from tests.streams.decider.any_command import BY_TYPE
 from tests.streams.decider.histories import HISTORIES
+from tests.streams.decider.partial import merged, part_of
 from tests.streams.scenario import Scenario
 
 any_history = given(HISTORIES)
@@ -88,7 +88,7 @@ def test_the_state_keeps_its_own_rules(history: list[Command]) -> None:
             said[memory.fingerprint].add(memory_id)
         statements = {key[2:]: entry for key, entry in entries if isinstance(entry, Statement)}
         assert {f: set(s.memory_ids) for f, s in statements.items() if s.memory_ids} == said, "statements name what says them"
-        assert all(len(set(s.memory_ids)) == len(s.memory_ids) for s in statements.values())
+        assert all(len(set(ids)) == len(ids) for s in statements.values() for ids in (s.memory_ids, s.former))
         slugs = {key[2:]: entry for key, entry in entries if key.startswith("s:")}
         assert slugs == {m.slug_fingerprint: memory_id for memory_id, m in live.items() if m.slug_fingerprint is not None}
         assert all(key.startswith("e:") for key, entry in entries if type(entry) is tuple)
@@ -135,40 +135,18 @@ def test_a_command_that_is_decided_again_later_leaves_one_note_and_changes_nothi
 def test_what_a_command_touches_is_all_that_deciding_and_folding_look_at(history: list[Command]) -> None:
     state = EMPTY
     for cause, command in enumerate(history):
-        part = _part(state, command)
+        part = part_of(state, command)
         events = decide(part, command, cause)
         assert list(map(encode, events)) == list(map(encode, decide(state, command, cause)))
         after = fold(state, events)
-        assert _merged(state, part, fold(part, events), events) == after
+        assert merged(state, part, fold(part, events), events) == after
         for event in events:
             # as a reader folds it that knows the events alone
-            part = _part(state, event)
+            part = part_of(state, event)
             alone = evolve(state, event)
-            assert _merged(state, part, evolve(part, event), [event]) == alone
+            assert merged(state, part, evolve(part, event), [event]) == alone
             state = alone
         assert state == after
-
-
-def _part(state: OwnerState, item: Command | MemoryEvent) -> OwnerState:
-    """``state`` with no more entries than ``item`` touches, found in rounds from none."""
-    loaded: set[str] = set()
-    part = replace(state, entries=Map())
-    while missing := touched(item, part) - loaded:
-        loaded |= missing
-        part = replace(state, entries=Map({key: state.entries[key] for key in loaded if key in state.entries}))
-    return part
-
-
-def _merged(full: OwnerState, part: OwnerState, after: OwnerState, events: Iterable[MemoryEvent]) -> OwnerState:
-    """The full state after ``events`` that turned ``part`` into ``after``: what changed is written over it."""
-    entries: Map[str, Entry] = full.entries
-    if any(isinstance(e, OwnerErased) for e in events):
-        # as whoever keeps entries does it: those from before the erasure are void, but for the commands that were decided
-        entries = Map({key: entry for key, entry in entries.items() if key.startswith(DONE)})
-    for key in part.entries:
-        if key not in after.entries and key in entries:
-            entries = entries.delete(key)
-    return replace(after, entries=entries.update(after.entries))
 
 
 def test_how_much_a_command_touches_does_not_grow_with_the_memories_of_its_owner() -> None:
@@ -182,6 +160,6 @@ def test_how_much_a_command_touches_does_not_grow_with_the_memories_of_its_owner
             forget(first),
             link(first, second),
         ]
-        sizes.append([len(_part(line.state, command).entries) for command in commands])
+        sizes.append([len(part_of(line.state, command).entries) for command in commands])
     assert sizes[0] == sizes[1]
     assert max(sizes[1]) < 12

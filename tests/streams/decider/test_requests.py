@@ -18,7 +18,7 @@ from schemas.types import (
     MemoryUnpinned,
     ThermalPolicy,
 )
-from tests.streams.commands import extracted, forget, link, pin, reheat, remember, revise, unlink, unpin
+from tests.streams.commands import extracted, forget, link, pin, prints, reheat, remember, revise, unlink, unpin
 from tests.streams.decider.values import COFFEE, DOG, IMPOSSIBLE, NOWHERE, TEA
 from tests.streams.scenario import Scenario
 
@@ -132,6 +132,16 @@ def test_a_memory_may_be_revised_to_the_words_of_another_and_stays_a_memory_of_i
     assert set(line.live) == {tea, dog}
     line.given(forget(dog))
     assert line.when(remember(DOG)).then_only(MemoryReheated).memory_id == tea
+
+
+def test_revising_to_and_fro_leaves_nothing_behind_that_grows() -> None:
+    line, known = _tea()
+    sizes = []
+    for _ in range(3):
+        line.given(*(revise(known, text) for text in (COFFEE, TEA) for _ in range(10)))
+        statements = [line.state.statement(prints(text)) for text in (COFFEE, TEA)]
+        sizes.append([len(s.memory_ids) + len(s.former) for s in statements])
+    assert sizes[0] == sizes[1] == sizes[2]
 
 
 # -- linking
