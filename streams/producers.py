@@ -26,7 +26,11 @@ class _Producer:
         self._producer: AIOKafkaProducer = kafka.producer(bootstrap, "producer")
 
     async def __aenter__(self) -> Self:
-        await self._producer.start()
+        try:
+            await self._producer.start()
+        except BaseException:
+            await self._producer.stop()
+            raise
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:

@@ -6,7 +6,7 @@ import enum
 from collections.abc import Iterable
 from dataclasses import replace
 
-from schemas.types import Fact, FactsExtracted, MessageRef, SourceRef
+from schemas.types import Fact, FactsExtracted, MemoryForgotten, MessageRef, SourceRef
 from streams.decider import memories
 from streams.decider.draft import Draft
 from streams.decider.memories import Said
@@ -31,15 +31,18 @@ def facts_extracted(draft: Draft, command: FactsExtracted) -> None:
         draft.reject(f"{unknown} facts name a memory to forget that is not there", source_of(command, ()))
     elif not draft.events:
         draft.note(f"{held} facts held back by a forget" if held else "the turn held no facts", source_of(command, ()))
+    elif all(type(event) is MemoryForgotten for event in draft.events):
+        # a forgetting names no turn: whoever waits for the turn's outcome finds it here
+        draft.note("the turn asked to forget, and nothing else", source_of(command, ()))
 
 
 def _said_once(facts: tuple[Fact, ...]) -> Iterable[tuple[int, Fact]]:
     """The facts with their places; one that a turn lists again is one mention, with the messages of both."""
     if len({fact.fingerprint for fact in facts}) == len(facts):
         return enumerate(facts)
-    said: dict[tuple[str, str | None], tuple[int, Fact]] = {}
+    said: dict[tuple[str, ...], tuple[int, Fact]] = {}
     for place, fact in enumerate(facts):
-        key = fact.fingerprint, fact.target if fact.action == "forget" else None
+        key = (fact.fingerprint, "forget", fact.target or "") if fact.action == "forget" else (fact.fingerprint,)
         if key in said:
             first_place, first = said[key]
             more = tuple(message for message in fact.evidence if message not in first.evidence)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from immutables import Map
@@ -113,9 +113,8 @@ class Lane:
         """``append`` is under way; ``after`` is the state after it."""
         self.sent, self._drafted = append, (self.state, after)
 
-    def take(self, slice_: Slice) -> None:
-        """Fold an accepted slice into the state."""
-        events, own = slice_.events, self.is_own(slice_)
+    def take(self, events: Sequence[MemoryEvent], own: bool) -> None:
+        """Fold the events of an accepted slice into the state."""
         touched_keys = {key for event in events for key in touched(event, self.state)}
         if self.known is not None:
             assert own or touched_keys <= self.known, "an entry was changed without looking at what it was"

@@ -106,7 +106,7 @@ class PartitionDecider:
             lane.sent = None
         elif ruling is Verdict.ACCEPT:
             # own or another's: what is accepted is the state, and what it decided is done; the rest is decided again from here
-            lane.take(slice_)
+            lane.take(slice_.events, own)
             lane.sent = None
             self._settle(slice_.owner, lane)
         elif own:
