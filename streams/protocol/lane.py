@@ -120,9 +120,9 @@ class Lane:
             assert own or touched_keys <= self.known, "an entry was changed without looking at what it was"
             self.known |= touched_keys
         self.changed |= touched_keys
-        before, after = self._drafted
-        again = own and self.sent is not None and events is self.sent.events and before is self.state
-        self.state = after if again else fold(self.state, events)
+        (before, after), self._drafted = self._drafted, (EMPTY, EMPTY)
+        as_drafted = own and self.sent is not None and events is self.sent.events and before is self.state
+        self.state = after if as_drafted else fold(self.state, events)
 
     def missing(self, items: Iterable[Command | MemoryEvent], state: OwnerState | None = None) -> set[str]:
         """Keys that ``items`` touch and that were not looked up; ``state`` is the lane's own or one drafted from it."""

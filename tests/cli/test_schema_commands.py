@@ -16,7 +16,7 @@ from ops.cli.schema import app
 from ops.cli.schema_shown import type_named
 from schemas.types import COMMANDS, EVENTS, RECORDS
 from schemas.versions import FILES
-from tests.cli.support import Cli
+from tests.cli.support import Cli, Inside
 from tests.schemas.live_registry import serving
 
 SCHEMAS = Path(schemas.__file__).parent
@@ -41,6 +41,12 @@ def checkout(folder: Path, contents: Path) -> Checkout:
     shutil.copytree(contents, folder / "schemas", ignore=shutil.ignore_patterns("__pycache__"))
     (folder / "pyproject.toml").touch()
     return Checkout(folder, {"PYTHONPATH": str(folder)})
+
+
+@pytest.fixture
+def cli(tmp_path: Path) -> Cli:
+    """Commands in an empty folder, in this process: most of these need no other."""
+    return Inside(tmp_path)
 
 
 @pytest.fixture

@@ -63,7 +63,6 @@ QUICK = {
     "one owner, saving, entries looked up": Case(
         (told("t1", TEA), forgotten(told("t1", TEA), 0)), replace(_SAVING, whole=False), 5_000
     ),
-    "one owner, saving, owners let go": Case(_TWICE, replace(_SAVING, let_go=True), 8_000),
     "two owners, appends that overtake": Case(_OWNERS, _PLAIN, 10_000),
     "two owners, saving": Case(_OWNERS, _SAVING, 6_000),
     "a turn recorded twice": Case(_RECORDED_TWICE[:2], _PLAIN, 4_000),
@@ -76,11 +75,11 @@ QUICK = {
 
 SLOW = {
     "one owner, an append that fails, saving": Case(_TWICE, replace(_PLAIN, materialise=True), 30_000),
+    "one owner, saving, owners let go": Case(_TWICE, replace(_SAVING, let_go=True), 8_000),
     "two owners, saving, owners let go": Case(_OWNERS, replace(_SAVING, let_go=True), 10_000),
     "three processes": Case(_TWICE, replace(_PLAIN, failures=0, processes=3, commit=False), 40_000),
     "a turn recorded twice": Case(_RECORDED_TWICE, replace(_PLAIN, failures=0), 30_000),
     "version 2 finds more, saving": Case(_MORE, replace(_VERSIONS, failures=0, materialise=True), 25_000),
-    "the first poisoned, two retries": Case(_FIRST_POISONED, replace(_POISON, retries=2), 15_000),
     "the second poisoned, an append that fails": Case(_SECOND_POISONED, replace(_POISON, failures=1), 30_000),
     "three behind the first poisoned": Case(_BEHIND_THE_FIRST, _DEEP, 100_000),
     "two behind the second poisoned": Case(_BEHIND_THE_SECOND, _DEEP, 60_000),

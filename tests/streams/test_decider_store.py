@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -41,7 +42,8 @@ ENTRIES: dict[str, st.SearchStrategy[Entry]] = {
     "t:": st.builds(Versioned, texts, longs),
     "q:": st.builds(ApprovalState, texts, texts, texts, st.booleans(), times, texts),
 }
-HUGE = ("\0", "x" * 5_000, "x" * 5_001, "é" * 99, "é" * 100)
+NOISE = "".join(chr(33 + b % 90) for b in random.Random(1).randbytes(9_000))
+HUGE = ("\0", "x" * 5_000, "x" * 5_001, "é" * 99, "é" * 100, NOISE, NOISE + "x")
 names = texts | st.text("é\0x", min_size=90, max_size=110) | st.sampled_from(HUGE)
 rows = st.sampled_from(sorted(ENTRIES)).flatmap(lambda prefix: st.tuples(names.map(prefix.__add__), ENTRIES[prefix]))
 states = st.lists(rows, max_size=12).map(dict)

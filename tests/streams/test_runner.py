@@ -18,13 +18,15 @@ from schemas.topics import Topics, partition_of
 from schemas.types import Command, MemoryEvent
 from streams import kafka
 from streams.parking.lot import ParkingLot
+from streams.protocol import cache as cache_module
+from streams.protocol import session as session_module
 from streams.protocol.commands import RawCommand
 from streams.protocol.runner import PartitionRunner
 from streams.protocol.session import DeciderParts
 from streams.protocol.store import DeciderStore, PositionLost
 from streams.setup import create_state_tables, create_topics
 from tests.streams.scenario import OWNER, extracted
-from tests.streams.simulated_log import expected
+from tests.streams.simulated_code import expected
 
 DEADLINE_S = 30.0
 PARTITIONS = 2
@@ -63,6 +65,15 @@ class Bench:
     async def take(self, runner: PartitionRunner, offset: int, command: Command | bytes, key: str = OWNER) -> None:
         value = command if isinstance(command, bytes) else codec.encode(command)
         await runner.take(RawCommand(offset, key.encode(), value, {}), lambda: self.acked.append(offset))
+
+    async def trickle(self, offsets: range) -> None:
+        """Commands one after the other to a runner of their own, so that they are not decided all at once."""
+        wanted = len(self.acked) + len(offsets)
+        async with self.runner() as runner:
+            for offset in offsets:
+                await self.take(runner, offset, COMMANDS[offset])
+                await asyncio.sleep(0.01)
+            await until(lambda: len(self.acked) == wanted)
 
     async def accepted(self) -> list[MemoryEvent]:
         """Events of the owner that every reader accepts."""
@@ -116,6 +127,28 @@ async def test_redelivered_commands_change_nothing_whether_or_not_their_state_wa
             await bench.take(runner, offset, command)
         await until(lambda: len(bench.acked) == 30)
     assert await bench.accepted() == expected(list(COMMANDS[:20]))[OWNER]
+
+
+async def test_an_owner_of_whom_little_fits_in_memory_is_decided_as_ever_and_so_after_a_restart(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {"WHOLE_ENTRIES": 0, "MAX_LANE_ENTRIES": 3, "MAX_ENTRIES": 0}.items():
+        monkeypatch.setattr(cache_module, name, value)
+    monkeypatch.setattr(session_module, "MATERIALISE_S", 0.02)
+    await bench.trickle(range(25))
+    await bench.trickle(range(15, 40))
+    assert not bench.fatal
+    assert await bench.accepted() == expected(list(COMMANDS))[OWNER]
+
+
+async def test_two_deciders_at_once_write_one_history_and_the_one_that_saves_second_stops(bench: Bench) -> None:
+    async with bench.runner() as first, bench.runner() as second:
+        for offset, command in enumerate(COMMANDS):
+            for runner in (first, second):
+                await bench.take(runner, offset, command)
+        await until(lambda: set(bench.acked) == set(range(len(COMMANDS))) and bool(bench.fatal))
+    assert [type(error) for error in bench.fatal] == [PositionLost]
+    assert await bench.accepted() == expected(list(COMMANDS))[OWNER]
 
 
 async def test_a_decider_whose_position_another_one_moved_stops(bench: Bench) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
 from dataclasses import replace
 
 from hypothesis import given, settings
@@ -13,11 +12,9 @@ from schemas.codec import encode
 from schemas.types import COMMANDS, Command, CommandNoted, MemoryAdded, MemoryEvent, MemoryReheated, MemoryRevised
 from streams.decider import DECIDER_VERSION, EMPTY, MemoryState, OwnerState, decide, evolve, fold, step
 from streams.decider.state import Statement
-from tests.streams.commands import OWNER, consolidate, erase, extracted, fact, forget, link, pin, reheat, remember, revise, unpin
-from tests.streams.decider.any_command import BY_TYPE, LONG
+from tests.streams.commands import OWNER
+from tests.streams.decider.any_command import BY_TYPE
 from tests.streams.decider.histories import HISTORIES
-from tests.streams.decider.partial import merged, part_of
-from tests.streams.scenario import Scenario
 
 any_history = given(HISTORIES)
 often = settings(max_examples=60, deadline=None)
@@ -126,74 +123,3 @@ def test_a_command_that_is_decided_again_later_leaves_one_note_and_changes_nothi
         assert type(noted) is CommandNoted
         after = evolve(state, noted)
         assert after == replace(state, last_sequence=noted.meta.sequence, last_cause=cause)
-
-
-# -- what a command touches
-
-
-@settings(max_examples=100, deadline=None)
-@any_history
-def test_what_a_command_touches_is_all_that_deciding_and_folding_look_at(history: list[Command]) -> None:
-    state = EMPTY
-    for cause, command in enumerate(history):
-        state = _decided_on_its_part(state, command, cause)
-    for command in _about_everything(state):
-        _decided_on_its_part(state, command, len(history))
-
-
-def _decided_on_its_part(state: OwnerState, command: Command, cause: int) -> OwnerState:
-    """The state after ``command``, where what it touches is enough for deciding it and for folding its events."""
-    part = part_of(state, command)
-    events = decide(part, command, cause)
-    assert list(map(encode, events)) == list(map(encode, decide(state, command, cause)))
-    after = fold(state, events)
-    assert merged(state, part, fold(part, events), events) == after
-    for event in events:
-        # as a reader folds it that knows the events alone
-        part = part_of(state, event)
-        alone = evolve(state, event)
-        assert merged(state, part, evolve(part, event), [event]) == alone
-        state = alone
-    assert state == after
-    return after
-
-
-def _about_everything(state: OwnerState) -> Iterator[Command]:
-    """Commands about each memory, statement, message and slug that ``state`` knows."""
-    for key in state.entries:
-        kind, name = key[:2], key[2:]
-        if kind == "m:":
-            yield from (
-                forget(name),
-                pin(name),
-                unpin(name),
-                reheat(name),
-                revise(name, "other words"),
-                consolidate("s", (name,)),
-            )
-            yield from (extracted("t", fact("other words", "m", action=a, target=name)) for a in ("reheat", "revise", "forget"))
-        elif kind == "f:":
-            known = replace(fact("words", "m"), fingerprint=name)
-            yield from (extracted("t", known), extracted("t", known, offset=LONG))
-            yield from (replace(remember("words", slug), fingerprint=name) for slug in (None, "a-slug"))
-        elif kind == "e:":
-            yield from (extracted("t", fact("words", name)), consolidate("s", messages=(name,)))
-        elif kind == "s:":
-            yield replace(remember("words", "a-slug"), slug_fingerprint=name)
-    yield erase()
-
-
-def test_how_much_a_command_touches_does_not_grow_with_the_memories_of_its_owner() -> None:
-    sizes = []
-    for memories in (10, 2_000):
-        line = Scenario().given(*(extracted(f"t{i}", f"User likes {i}") for i in range(memories)))
-        first, second = line.memory_id("User likes 1"), line.memory_id("User likes 2")
-        commands: list[Command] = [
-            extracted("t", "User likes 1", "User likes tea", fact("User likes 2", action="revise", target=first)),
-            remember("User likes 1", "a-slug"),
-            forget(first),
-            link(first, second),
-        ]
-        sizes.append([len(part_of(line.state, command).entries) for command in commands])
-    assert sizes[0] == sizes[1]
-    assert max(sizes[1]) < 12
