@@ -136,11 +136,6 @@ class Known:
             return True
         return any(type(gone := self.entries.get("m:" + m)) is Gone and offset < gone.cut for m in said.former)
 
-    def evidenced(self, message_id: str) -> tuple[str, ...]:
-        """Memories that the message was evidence for, live or gone."""
-        known = cast("tuple[str, ...]", self.entries.get("e:" + message_id, ()))
-        return tuple(i for i in known if not i.startswith(SUMMARY))
-
     def holds_message(self, message_id: str) -> bool:
         """Whether the message is a source of a forgotten memory."""
         known = self.entries.get("e:" + message_id)
