@@ -6,13 +6,14 @@ import enum
 import types
 import typing
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass, is_dataclass
+from dataclasses import dataclass
 from functools import cache
 from typing import Any, Protocol, cast
 
 from schemas.errors import BrokenRecord
 from schemas.sealed import Sealed
 from schemas.types import Record
+from schemas.value import is_value_type
 
 TopicPartition = tuple[str, int]
 Positions = dict[TopicPartition, int]
@@ -99,7 +100,7 @@ def _texts_of(hint: Hashable) -> Texts | None:
         return lambda value: (value,)
     if hint is Sealed:
         return lambda value: (value.text,)
-    if isinstance(hint, type) and is_dataclass(hint):
+    if is_value_type(hint):
         return _texts_of_fields(hint)
     origin = typing.get_origin(hint)
     if origin not in (tuple, typing.Union, types.UnionType):

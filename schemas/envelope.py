@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
+from functools import cache
 
 from schemas.codec import schema_fingerprint, schema_version
 from schemas.errors import BadEnvelope
@@ -27,14 +28,14 @@ def headers_for(
     extra: Mapping[str, str | int] | None = None,
 ) -> Headers:
     """Headers of ``record``: ``source`` names the component that wrote it, ``extra`` holds extensions such as sequence."""
-    kind = type(record)
+    of_type, of_schema = _of_kind(type(record))
     head: Headers = [
         ("ce_specversion", b"1.0"),
         ("ce_id", id.encode()),
-        ("ce_type", f"emberlog.{kind.__name__}.v{schema_version(kind)}".encode()),
+        of_type,
         ("ce_source", source.encode()),
         ("ce_time", time.isoformat().encode()),
-        ("ce_dataschema", f"urn:emberlog:avro:{schema_fingerprint(kind)}".encode()),
+        of_schema,
         ("content-type", CONTENT_TYPE),
     ]
     if subject is not None:
@@ -44,6 +45,15 @@ def headers_for(
     for name, value in (extra or {}).items():
         head.append((name, str(value).encode()))
     return head
+
+
+@cache
+def _of_kind(kind: type[Record]) -> tuple[tuple[str, bytes], tuple[str, bytes]]:
+    """The headers that name the type and schema of every record of ``kind``."""
+    return (
+        ("ce_type", f"emberlog.{kind.__name__}.v{schema_version(kind)}".encode()),
+        ("ce_dataschema", f"urn:emberlog:avro:{schema_fingerprint(kind)}".encode()),
+    )
 
 
 def as_map(headers: Iterable[tuple[str, bytes | None]] | None) -> dict[str, bytes]:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import types
 import typing
 from collections.abc import Callable
-from dataclasses import fields, is_dataclass
 from enum import StrEnum
 from typing import Any
 
+from msgspec.structs import fields
+
 from schemas.lowering import optional_inside
+from schemas.value import is_value_type
 
 Lift = Callable[[Any], Any]
 
@@ -42,28 +43,11 @@ class _Compiler:
             return name
         self.globals[name] = None  # taken
         hints = typing.get_type_hints(kind)
-        values = {f.name: self.value(hints[f.name], f"data[{f.name!r}]") for f in fields(kind)}
-        if all(isinstance(vars(kind).get(field), types.MemberDescriptorType) for field in values) and not hasattr(
-            kind, "__post_init__"
-        ):
-            lines = self._by_slots(kind, values)
-        else:
-            self.globals[kind.__name__] = kind
-            lines = [f"return {kind.__name__}({', '.join(f'{field}={value}' for field, value in values.items())})"]
-        self.functions.append("\n".join([f"def {name}(data):", *("    " + line for line in lines)]))
-        return name
-
-    def _by_slots(self, kind: type[Any], values: dict[str, str]) -> list[str]:
-        # A frozen dataclass sets each field by object.__setattr__; its slots, set directly, take half the time.
-        new = self._new("new")
-        self.globals[new] = kind.__new__
+        values = [self.value(hints[f.name], f"data[{f.name!r}]") for f in fields(kind)]
         self.globals[kind.__name__] = kind
-        lines = [f"made = {new}({kind.__name__})"]
-        for field, value in values.items():
-            put = self._new("set")
-            self.globals[put] = vars(kind)[field].__set__
-            lines.append(f"{put}(made, {value})")
-        return [*lines, "return made"]
+        made = f"{kind.__name__}({', '.join(values)})"
+        self.functions.append(f"def {name}(data):\n    return {made}")
+        return name
 
     def value(self, hint: Any, x: str) -> str:
         """An expression that lifts the expression ``x``; ``x`` itself where it can stay as it is."""
@@ -81,7 +65,7 @@ class _Compiler:
             lifted = self.value(typing.get_args(hint)[1], item)
             # a copy in any case: where Avro filled in a default, fastavro gives the schema's own dict
             return f"dict({x})" if lifted == item else f"{{{key}: {lifted} for {key}, {item} in {x}.items()}}"
-        if isinstance(hint, type) and is_dataclass(hint):
+        if is_value_type(hint):
             return f"{self.record(hint)}({x})"
         if isinstance(hint, type) and issubclass(hint, StrEnum):
             name = self._new("e")

@@ -4,7 +4,7 @@ fastavro's writer takes what it is given: it cuts a fraction off an integer, wri
 a time without a zone for local time. Its validator finds only some of that and costs more than writing. So each record type
 gets one function, made from its annotations and its schema, that checks and converts in one pass.
 
-Annotations: ``str``, ``int``, ``float``, ``bool``, ``bytes``, ``datetime`` (with a zone), ``date``, a dataclass, ``Literal`` or
+Annotations: ``str``, ``int``, ``float``, ``bool``, ``bytes``, ``datetime`` (with a zone), ``date``, a ``Value``, ``Literal`` or
 ``StrEnum`` for an Avro enum, and of these ``X | None``, ``tuple[X, ...]`` and ``dict[str, X]``.
 """
 
@@ -13,11 +13,14 @@ from __future__ import annotations
 import types
 import typing
 from collections.abc import Callable, Mapping
-from dataclasses import fields, is_dataclass
 from datetime import date, datetime
 from enum import StrEnum
 from numbers import Integral, Real
 from typing import Any
+
+from msgspec.structs import fields
+
+from schemas.value import is_value_type
 
 Lower = Callable[[Any], dict[str, Any]]
 
@@ -196,7 +199,7 @@ class _Compiler:
             return self._sequence(hint, avro, v, where)
         if typing.get_origin(hint) is dict:
             return self._mapping(hint, avro, v, where)
-        if isinstance(hint, type) and is_dataclass(hint):
+        if is_value_type(hint):
             return [f"{v} = {self.record(hint, _of_type(avro, 'record', where))}({v})"]
         if typing.get_origin(hint) is typing.Literal or (isinstance(hint, type) and issubclass(hint, StrEnum)):
             return self._symbol(hint, _of_type(avro, "enum", where), v, where)

@@ -6,15 +6,13 @@ fingerprints and references, so it needs no key.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from schemas.errors import SealedValue
+from schemas.value import Value
 
 PLAIN = "plain"
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class Sealed:
+class Sealed(Value, frozen=True):
     """``data`` is the value itself while ``cipher`` is ``plain``, else what the cipher made of it under ``key_id``."""
 
     data: bytes

@@ -82,8 +82,9 @@ def build_app(
 
     async def consume(stream: Any) -> None:
         async for event in stream.noack().events():
+            partition, offset = event.message.partition, event.message.offset
             try:
-                if await take(event.message.partition, event.message.offset):
+                if order.take_next(partition, offset) or await take(partition, offset):
                     await on_event(event)
             except Exception as error:
                 on_fatal(error)

@@ -54,6 +54,13 @@ class InOrder:
         self._expected = expected
         self._settled.set()
 
+    def take_next(self, partition: int, offset: int) -> bool:
+        """``take`` for an event that is next beyond doubt: False where that is to be looked into."""
+        if not self._settled.is_set() or self._expected.get(partition) != offset:
+            return False
+        self._expected[partition] = offset + 1
+        return True
+
     async def take(self, partition: int, offset: int) -> bool:
         """Whether the event at ``offset`` is to be worked on now: not for one that came early, was taken, or is not ours."""
         while True:

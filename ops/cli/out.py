@@ -18,6 +18,7 @@ from rich.text import Text
 
 from schemas.errors import SealedValue
 from schemas.sealed import PLAIN, Sealed
+from schemas.value import Value
 
 PIPE_WIDTH = 140
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
@@ -71,9 +72,11 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], 
 
 
 def to_jsonable(value: Any) -> Any:
-    """Dataclasses, tuples, times, bytes (base64) and opened values as what JSON knows."""
+    """Records, dataclasses, tuples, times, bytes (base64) and opened values as what JSON knows."""
     if isinstance(value, Sealed):
         return _opened(value)
+    if isinstance(value, Value):
+        return {name: to_jsonable(getattr(value, name)) for name in value.__struct_fields__}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {f.name: to_jsonable(getattr(value, f.name)) for f in dataclasses.fields(value)}
     if isinstance(value, dict):

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, is_dataclass
 from datetime import date, datetime
 from typing import Any
 
 import orjson
+from msgspec.structs import fields
 
 from ops.cli.out import degrees, moment
 from ops.cli.words import excerpt, extracted_by, said, short
 from schemas import types
 from schemas.sealed import Sealed
 from schemas.types import COMMANDS, EVENTS
+from schemas.value import Value
 
 UNSAID = ("meta", "policy")
 
@@ -40,7 +41,7 @@ def says(record: Any) -> str:
         return f"owner {short(record.meta.owner)} #{record.meta.sequence}  {_event(record)}"
     if isinstance(record, COMMANDS):
         return f"owner {short(record.meta.owner)}  {_command(record)}"
-    return told(record) if is_dataclass(record) else excerpt(orjson.dumps(record).decode())
+    return told(record) if isinstance(record, Value) else excerpt(orjson.dumps(record).decode())
 
 
 def _event(event: types.MemoryEvent) -> str:
@@ -106,6 +107,6 @@ def _value(value: Any) -> str:
         return f"{value:g}"
     if isinstance(value, tuple):
         return ", ".join(map(_value, value))
-    if is_dataclass(value):
+    if isinstance(value, Value):
         return f"({told(value)})"
     return excerpt(str(value))

@@ -14,11 +14,12 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Iterator
-from dataclasses import fields, is_dataclass
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
+
+from msgspec.structs import fields
 
 from schemas.codec import Codec
 from schemas.contract import CONTRACT, Contract
@@ -26,6 +27,7 @@ from schemas.errors import ContractError
 from schemas.golden.sample import jsonable, sample_bytes
 from schemas.released import Released
 from schemas.rules import Finding
+from schemas.value import Value
 from schemas.versions import file_stem
 from schemas.wire import HEADER_BYTES, fingerprint_in
 
@@ -131,7 +133,7 @@ def _content_name(name: str, version: int, read_as: int) -> str:
 
 def _plain(value: Any) -> Any:
     """A record as dicts and lists."""
-    if is_dataclass(value) and not isinstance(value, type):
+    if isinstance(value, Value):
         return {f.name: _plain(getattr(value, f.name)) for f in fields(value)}
     if isinstance(value, dict):
         return {key: _plain(v) for key, v in value.items()}

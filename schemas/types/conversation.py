@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from datetime import datetime
+
+from msgspec import field
 
 from schemas.sealed import Sealed
 from schemas.types.values import ToolCall
+from schemas.value import Value
 
 
-@dataclass(frozen=True, slots=True)
-class InboxMessage:
+class InboxMessage(Value, frozen=True):
     """One utterance as its producer sends it: plain."""
 
     role: str
@@ -21,8 +22,7 @@ class InboxMessage:
     sent_at: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class InboxToolCall:
+class InboxToolCall(Value, frozen=True):
     """One call of a tool as its producer sends it: plain."""
 
     name: str
@@ -30,8 +30,7 @@ class InboxToolCall:
     result: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class InboxTurn:
+class InboxTurn(Value, frozen=True):
     """One turn as an outside producer sends it: untrusted, plain."""
 
     owner: str
@@ -46,8 +45,7 @@ class InboxTurn:
     latency_ms: dict[str, float] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(Value, frozen=True):
     """One utterance; message_id is unique within its owner."""
 
     message_id: str
@@ -59,8 +57,7 @@ class Message:
     sent_at: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ConversationTurn:
+class ConversationTurn(Value, frozen=True):
     """One admitted turn of a conversation."""
 
     turn_id: str

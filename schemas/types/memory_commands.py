@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import date
 from typing import Literal
 
 from schemas.sealed import Sealed
 from schemas.types.values import CommandMeta, Downshift, Entity, MessageRef, ThermalPolicy, Triple
+from schemas.value import Value
 
 FactAction = Literal["add", "reheat", "revise", "forget"]
 
 
-@dataclass(frozen=True, slots=True)
-class Fact:
+class Fact(Value, frozen=True):
     """One candidate fact with the messages that say so."""
 
     text: Sealed
@@ -26,8 +25,7 @@ class Fact:
     triples: tuple[Triple, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class FactsExtracted:
+class FactsExtracted(Value, frozen=True):
     """Command: what an extractor found in one turn; its command id is the turn's."""
 
     meta: CommandMeta
@@ -47,8 +45,7 @@ class FactsExtracted:
     policy: ThermalPolicy
 
 
-@dataclass(frozen=True, slots=True)
-class Remember:
+class Remember(Value, frozen=True):
     """Command: keep this statement; where the owner has its slug, the memory of that slug is revised."""
 
     meta: CommandMeta
@@ -65,8 +62,7 @@ class Remember:
     details_fingerprint: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Reheat:
+class Reheat(Value, frozen=True):
     """Command: a memory was used or mentioned: it becomes warmer."""
 
     meta: CommandMeta
@@ -74,24 +70,21 @@ class Reheat:
     policy: ThermalPolicy
 
 
-@dataclass(frozen=True, slots=True)
-class Pin:
+class Pin(Value, frozen=True):
     """Command: a memory becomes sacred: it does not cool."""
 
     meta: CommandMeta
     memory_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class Unpin:
+class Unpin(Value, frozen=True):
     """Command: a sacred memory cools again from now on."""
 
     meta: CommandMeta
     memory_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class Revise:
+class Revise(Value, frozen=True):
     """Command: a memory gets other words; its id and history stay."""
 
     meta: CommandMeta
@@ -105,8 +98,7 @@ class Revise:
     details_fingerprint: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Link:
+class Link(Value, frozen=True):
     """Command: connect two memories of one owner."""
 
     meta: CommandMeta
@@ -116,8 +108,7 @@ class Link:
     weight: float
 
 
-@dataclass(frozen=True, slots=True)
-class Unlink:
+class Unlink(Value, frozen=True):
     """Command: take a link away."""
 
     meta: CommandMeta
@@ -126,8 +117,7 @@ class Unlink:
     kind: str
 
 
-@dataclass(frozen=True, slots=True)
-class Forget:
+class Forget(Value, frozen=True):
     """Command: forget single memories of one owner."""
 
     meta: CommandMeta
@@ -136,8 +126,7 @@ class Forget:
     include_source: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class ConsolidateDay:
+class ConsolidateDay(Value, frozen=True):
     """Command: what a nightly consolidation made of one day."""
 
     meta: CommandMeta

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import date, datetime
 
 from schemas.sealed import Sealed
 from schemas.types.values import Entity, EventMeta, SourceRef, ThermalPolicy, Triple
+from schemas.value import Value
 
 
-@dataclass(frozen=True, slots=True)
-class MemoryAdded:
+class MemoryAdded(Value, frozen=True):
     """Event: a new memory."""
 
     meta: EventMeta
@@ -35,8 +34,7 @@ class MemoryAdded:
     triples: tuple[Triple, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class MemoryReheated:
+class MemoryReheated(Value, frozen=True):
     """Event: a known memory was mentioned again; it has temperature degrees at warmed_at."""
 
     meta: EventMeta
@@ -49,8 +47,7 @@ class MemoryReheated:
     source: SourceRef | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class MemoryRevised:
+class MemoryRevised(Value, frozen=True):
     """Event: a memory has other words; id and history stay. A revision is a mention, too."""
 
     meta: EventMeta
@@ -74,8 +71,7 @@ class MemoryRevised:
     triples: tuple[Triple, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class MemoryPinned:
+class MemoryPinned(Value, frozen=True):
     """Event: a memory is sacred: it keeps temperature degrees."""
 
     meta: EventMeta
@@ -84,8 +80,7 @@ class MemoryPinned:
     warmed_at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class MemoryUnpinned:
+class MemoryUnpinned(Value, frozen=True):
     """Event: a memory cools again: it has temperature degrees at warmed_at."""
 
     meta: EventMeta
@@ -94,8 +89,7 @@ class MemoryUnpinned:
     warmed_at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class MemoriesLinked:
+class MemoriesLinked(Value, frozen=True):
     """Event: two memories are connected; a link that exists has this weight now."""
 
     meta: EventMeta
@@ -105,8 +99,7 @@ class MemoriesLinked:
     weight: float
 
 
-@dataclass(frozen=True, slots=True)
-class MemoriesUnlinked:
+class MemoriesUnlinked(Value, frozen=True):
     """Event: a link is gone."""
 
     meta: EventMeta
@@ -116,8 +109,7 @@ class MemoriesUnlinked:
     weight: float
 
 
-@dataclass(frozen=True, slots=True)
-class MemoryDownshifted:
+class MemoryDownshifted(Value, frozen=True):
     """Event: a memory moved to a cooler tier."""
 
     meta: EventMeta
@@ -127,8 +119,7 @@ class MemoryDownshifted:
     dropped_heads: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class MemoryForgotten:
+class MemoryForgotten(Value, frozen=True):
     """Event: a memory leaves every store, with its links and with the summaries that were made from it."""
 
     meta: EventMeta
@@ -138,8 +129,7 @@ class MemoryForgotten:
     summary_ids: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class DaySummarised:
+class DaySummarised(Value, frozen=True):
     """Event: a day's summary; a day that is summarised again has a new revision of it."""
 
     meta: EventMeta
@@ -154,8 +144,7 @@ class DaySummarised:
     prompt_version: str
 
 
-@dataclass(frozen=True, slots=True)
-class CommandNoted:
+class CommandNoted(Value, frozen=True):
     """Event: a command changed nothing, and why."""
 
     meta: EventMeta
@@ -164,8 +153,7 @@ class CommandNoted:
     source: SourceRef | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class CommandRejected:
+class CommandRejected(Value, frozen=True):
     """Event: a command, or a part of it, could not be carried out, and why."""
 
     meta: EventMeta

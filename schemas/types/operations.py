@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from schemas.sealed import Sealed
 from schemas.types.values import CommandMeta, EventMeta, StoreOutcome
+from schemas.value import Value
 
 
-@dataclass(frozen=True, slots=True)
-class RecordExport:
+class RecordExport(Value, frozen=True):
     """Command: memories were written to a file."""
 
     meta: CommandMeta
@@ -20,8 +18,7 @@ class RecordExport:
     sha256: str
 
 
-@dataclass(frozen=True, slots=True)
-class MemoriesExported:
+class MemoriesExported(Value, frozen=True):
     """Event: memories were written to a file."""
 
     meta: EventMeta
@@ -32,8 +29,7 @@ class MemoriesExported:
     sha256: str
 
 
-@dataclass(frozen=True, slots=True)
-class PromoteView:
+class PromoteView(Value, frozen=True):
     """Command: readers see another generation of a view."""
 
     meta: CommandMeta
@@ -42,8 +38,7 @@ class PromoteView:
     digest: str
 
 
-@dataclass(frozen=True, slots=True)
-class ViewPromoted:
+class ViewPromoted(Value, frozen=True):
     """Event: readers see another generation of a view."""
 
     meta: EventMeta
@@ -52,8 +47,7 @@ class ViewPromoted:
     digest: str
 
 
-@dataclass(frozen=True, slots=True)
-class ConfirmCleared:
+class ConfirmCleared(Value, frozen=True):
     """Command: a side store confirms that what was to be forgotten is gone."""
 
     meta: CommandMeta
@@ -61,8 +55,7 @@ class ConfirmCleared:
     outcome: StoreOutcome
 
 
-@dataclass(frozen=True, slots=True)
-class StoreCleared:
+class StoreCleared(Value, frozen=True):
     """Event: a side store confirmed that what was to be forgotten is gone."""
 
     meta: EventMeta
@@ -70,8 +63,7 @@ class StoreCleared:
     outcome: StoreOutcome
 
 
-@dataclass(frozen=True, slots=True)
-class IssueReceipt:
+class IssueReceipt(Value, frozen=True):
     """Command: what a forgetting destroyed where."""
 
     meta: CommandMeta
@@ -81,8 +73,7 @@ class IssueReceipt:
     remaining_message_ids: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class ReceiptIssued:
+class ReceiptIssued(Value, frozen=True):
     """Event: what a forgetting destroyed where."""
 
     meta: EventMeta
@@ -92,8 +83,7 @@ class ReceiptIssued:
     remaining_message_ids: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class DropParked:
+class DropParked(Value, frozen=True):
     """Command: a person gave parked work up."""
 
     meta: CommandMeta
@@ -101,8 +91,7 @@ class DropParked:
     stage: str
 
 
-@dataclass(frozen=True, slots=True)
-class ParkedDropped:
+class ParkedDropped(Value, frozen=True):
     """Event: a person gave parked work up."""
 
     meta: EventMeta

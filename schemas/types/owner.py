@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
 from schemas.sealed import Sealed
 from schemas.types.values import CommandMeta, EventMeta
+from schemas.value import Value
 
 AccessKind = Literal["session", "member"]
 ApprovalDecision = Literal["grant", "deny", "expire"]
 
 
-@dataclass(frozen=True, slots=True)
-class EraseOwner:
+class EraseOwner(Value, frozen=True):
     """Command: forget everything of an owner."""
 
     meta: CommandMeta
     conversation_end_offset: int
 
 
-@dataclass(frozen=True, slots=True)
-class OwnerErased:
+class OwnerErased(Value, frozen=True):
     """Event: everything of the owner leaves every store."""
 
     meta: EventMeta
@@ -30,8 +28,7 @@ class OwnerErased:
     memories: int
 
 
-@dataclass(frozen=True, slots=True)
-class BeginAccess:
+class BeginAccess(Value, frozen=True):
     """Command: somebody may read this owner's memories: during a session with a company, or as a member of a shared owner."""
 
     meta: CommandMeta
@@ -41,8 +38,7 @@ class BeginAccess:
     session_id: Sealed | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class AccessBegan:
+class AccessBegan(Value, frozen=True):
     """Event: from now on the subject may read."""
 
     meta: EventMeta
@@ -52,16 +48,14 @@ class AccessBegan:
     session_id: Sealed | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class EndAccess:
+class EndAccess(Value, frozen=True):
     """Command: an access ends."""
 
     meta: CommandMeta
     access_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class AccessEnded:
+class AccessEnded(Value, frozen=True):
     """Event: from now on this access allows nothing."""
 
     meta: EventMeta
@@ -71,8 +65,7 @@ class AccessEnded:
     session_id: Sealed | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class AliasOwner:
+class AliasOwner(Value, frozen=True):
     """Command: the owner is also known by another id."""
 
     meta: CommandMeta
@@ -80,8 +73,7 @@ class AliasOwner:
     alias_fingerprint: str
 
 
-@dataclass(frozen=True, slots=True)
-class OwnerAliased:
+class OwnerAliased(Value, frozen=True):
     """Event: the owner is also known by another id."""
 
     meta: EventMeta
@@ -89,8 +81,7 @@ class OwnerAliased:
     alias_fingerprint: str
 
 
-@dataclass(frozen=True, slots=True)
-class SetPolicy:
+class SetPolicy(Value, frozen=True):
     """Command: a policy gets a value; issuers put the values in force into their commands."""
 
     meta: CommandMeta
@@ -98,8 +89,7 @@ class SetPolicy:
     value: str
 
 
-@dataclass(frozen=True, slots=True)
-class PolicySet:
+class PolicySet(Value, frozen=True):
     """Event: a policy has a new value."""
 
     meta: EventMeta
@@ -108,8 +98,7 @@ class PolicySet:
     version: int
 
 
-@dataclass(frozen=True, slots=True)
-class SetSetting:
+class SetSetting(Value, frozen=True):
     """Command: a setting gets a value."""
 
     meta: CommandMeta
@@ -118,8 +107,7 @@ class SetSetting:
     value_fingerprint: str
 
 
-@dataclass(frozen=True, slots=True)
-class SettingSet:
+class SettingSet(Value, frozen=True):
     """Event: a setting has a new value."""
 
     meta: EventMeta
@@ -129,8 +117,7 @@ class SettingSet:
     version: int
 
 
-@dataclass(frozen=True, slots=True)
-class RequestApproval:
+class RequestApproval(Value, frozen=True):
     """Command: a command waits for somebody's word."""
 
     meta: CommandMeta
@@ -143,8 +130,7 @@ class RequestApproval:
     requester_may_decide: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class ApprovalRequested:
+class ApprovalRequested(Value, frozen=True):
     """Event: a command waits for somebody's word."""
 
     meta: EventMeta
@@ -158,8 +144,7 @@ class ApprovalRequested:
     requester_may_decide: bool
 
 
-@dataclass(frozen=True, slots=True)
-class DecideApproval:
+class DecideApproval(Value, frozen=True):
     """Command: somebody's word on a waiting command; a schedule says that it expired."""
 
     meta: CommandMeta
@@ -167,8 +152,7 @@ class DecideApproval:
     decision: ApprovalDecision
 
 
-@dataclass(frozen=True, slots=True)
-class ApprovalGranted:
+class ApprovalGranted(Value, frozen=True):
     """Event: the waiting command may be issued until the approval expires."""
 
     meta: EventMeta
@@ -176,8 +160,7 @@ class ApprovalGranted:
     decided_by: str
 
 
-@dataclass(frozen=True, slots=True)
-class ApprovalDenied:
+class ApprovalDenied(Value, frozen=True):
     """Event: the waiting command must not be issued."""
 
     meta: EventMeta
@@ -185,8 +168,7 @@ class ApprovalDenied:
     decided_by: str
 
 
-@dataclass(frozen=True, slots=True)
-class ApprovalExpired:
+class ApprovalExpired(Value, frozen=True):
     """Event: nobody decided in time."""
 
     meta: EventMeta

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from datetime import datetime
+
+from msgspec import field
 
 from schemas.sealed import Sealed
 from schemas.types.values import ThermalPolicy
+from schemas.value import Value
 
 
-@dataclass(frozen=True, slots=True)
-class MemoryEmbedding:
+class MemoryEmbedding(Value, frozen=True):
     """The vector of one memory under one model: float32, little endian, L2-normalised."""
 
     memory_id: str
@@ -22,8 +23,7 @@ class MemoryEmbedding:
     sequence: int
 
 
-@dataclass(frozen=True, slots=True)
-class MemoryCurrent:
+class MemoryCurrent(Value, frozen=True):
     """Newest state of one memory, for consumers that want no history; a null value is the tombstone of a forgotten one."""
 
     memory_id: str
@@ -46,8 +46,7 @@ class MemoryCurrent:
     extra: Sealed | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class WorkParked:
+class WorkParked(Value, frozen=True):
     """Work that could not be done, kept for a person; behind names the parked work it waits behind."""
 
     parked_id: str
@@ -65,8 +64,7 @@ class WorkParked:
     headers: dict[str, Sealed] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class ParkedRetryRequested:
+class ParkedRetryRequested(Value, frozen=True):
     """Somebody asks to try parked work again."""
 
     parked_id: str
@@ -74,8 +72,7 @@ class ParkedRetryRequested:
     requested_at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class ParkedResolved:
+class ParkedResolved(Value, frozen=True):
     """Parked work left the lot."""
 
     parked_id: str

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 
 from schemas.sealed import Sealed
+from schemas.value import Value
 
 
-@dataclass(frozen=True, slots=True)
-class ThermalPolicy:
+class ThermalPolicy(Value, frozen=True):
     """How warmth behaves: degrees 0-100, half-life in days. Values that a decision used stand in its events."""
 
     initial: float = 75.0
@@ -19,8 +18,7 @@ class ThermalPolicy:
     half_life_days: float = 30.0
 
 
-@dataclass(frozen=True, slots=True)
-class CommandMeta:
+class CommandMeta(Value, frozen=True):
     """What every command carries. An id is decided once: a command that comes again changes nothing."""
 
     command_id: str
@@ -31,8 +29,7 @@ class CommandMeta:
     approval_id: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class EventMeta:
+class EventMeta(Value, frozen=True):
     """What every memory event carries."""
 
     owner: str
@@ -43,16 +40,14 @@ class EventMeta:
     command_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class MessageRef:
+class MessageRef(Value, frozen=True):
     """A message as evidence."""
 
     message_id: str
     producer_id: Sealed | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class SourceRef:
+class SourceRef(Value, frozen=True):
     """Where a decision came from, and the counts of that turn."""
 
     turn_id: str
@@ -64,16 +59,14 @@ class SourceRef:
     failed_in_turn: int
 
 
-@dataclass(frozen=True, slots=True)
-class Entity:
+class Entity(Value, frozen=True):
     """Something that a fact names."""
 
     name: Sealed
     kind: str
 
 
-@dataclass(frozen=True, slots=True)
-class Triple:
+class Triple(Value, frozen=True):
     """A statement that a fact makes."""
 
     subject: Sealed
@@ -81,8 +74,7 @@ class Triple:
     object: Sealed
 
 
-@dataclass(frozen=True, slots=True)
-class ToolCall:
+class ToolCall(Value, frozen=True):
     """One call of a tool during a turn."""
 
     name: str
@@ -90,8 +82,7 @@ class ToolCall:
     result: Sealed | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Downshift:
+class Downshift(Value, frozen=True):
     """A memory that moves to a cooler tier."""
 
     memory_id: str
@@ -99,8 +90,7 @@ class Downshift:
     dropped_heads: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class StoreOutcome:
+class StoreOutcome(Value, frozen=True):
     """What one store did with what was to be destroyed."""
 
     store: str

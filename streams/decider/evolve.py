@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, cast
 
 from immutables import Map, MapMutation
+from msgspec.structs import replace
 
 from schemas import types
 from schemas.types import MemoryEvent
@@ -120,7 +121,7 @@ def _added(entries: Entries, event: types.MemoryAdded) -> int:
 def _says(entries: Entries, fingerprint: str, memory_id: str) -> None:
     said = cast(Statement, entries.get("f:" + fingerprint, NOTHING_SAID))
     if memory_id not in said.memory_ids:
-        entries["f:" + fingerprint] = said._replace(memory_ids=(*said.memory_ids, memory_id))
+        entries["f:" + fingerprint] = replace(said, memory_ids=(*said.memory_ids, memory_id))
 
 
 def _says_no_more(entries: Entries, fingerprint: str, memory_id: str, forgotten_below: int | None = None) -> None:
@@ -128,11 +129,11 @@ def _says_no_more(entries: Entries, fingerprint: str, memory_id: str, forgotten_
     said = cast(Statement, entries.get("f:" + fingerprint, NOTHING_SAID))
     left = tuple(m for m in said.memory_ids if m != memory_id)
     if forgotten_below is not None:
-        entries["f:" + fingerprint] = said._replace(memory_ids=left, held_below=max(said.held_below, forgotten_below))
+        entries["f:" + fingerprint] = replace(said, memory_ids=left, held_below=max(said.held_below, forgotten_below))
     elif memory_id in said.former:
-        entries["f:" + fingerprint] = said._replace(memory_ids=left)
+        entries["f:" + fingerprint] = replace(said, memory_ids=left)
     else:
-        entries["f:" + fingerprint] = said._replace(memory_ids=left, former=(*said.former, memory_id))
+        entries["f:" + fingerprint] = replace(said, memory_ids=left, former=(*said.former, memory_id))
 
 
 def _evidence(entries: Entries, source: types.SourceRef | None, memory_id: str) -> None:
@@ -148,7 +149,7 @@ def _evidence(entries: Entries, source: types.SourceRef | None, memory_id: str) 
 def _summed_up(entries: Entries, memory_id: str, summary_id: str) -> None:
     memory = entries.get("m:" + memory_id)
     if type(memory) is MemoryState and summary_id not in memory.summaries:
-        entries["m:" + memory_id] = memory._replace(summaries=(*memory.summaries, summary_id))
+        entries["m:" + memory_id] = replace(memory, summaries=(*memory.summaries, summary_id))
 
 
 def _memory(entries: Entries, memory_id: str) -> MemoryState:
@@ -158,8 +159,12 @@ def _memory(entries: Entries, memory_id: str) -> MemoryState:
 
 
 def _reheated(entries: Entries, event: types.MemoryReheated) -> int:
-    entries["m:" + event.memory_id] = _memory(entries, event.memory_id)._replace(
-        temperature=event.temperature, warmed_at=event.warmed_at, access_count=event.access_count, policy=event.policy
+    entries["m:" + event.memory_id] = replace(
+        _memory(entries, event.memory_id),
+        temperature=event.temperature,
+        warmed_at=event.warmed_at,
+        access_count=event.access_count,
+        policy=event.policy,
     )
     _evidence(entries, event.source, event.memory_id)
     return 0
@@ -167,7 +172,8 @@ def _reheated(entries: Entries, event: types.MemoryReheated) -> int:
 
 def _revised(entries: Entries, event: types.MemoryRevised) -> int:
     known, memory_id = _memory(entries, event.memory_id), event.memory_id
-    entries["m:" + memory_id] = known._replace(
+    entries["m:" + memory_id] = replace(
+        known,
         fingerprint=event.fingerprint,
         temperature=event.temperature,
         warmed_at=event.warmed_at,
@@ -189,8 +195,11 @@ def _revised(entries: Entries, event: types.MemoryRevised) -> int:
 
 
 def _pinned(entries: Entries, event: types.MemoryPinned | types.MemoryUnpinned) -> int:
-    entries["m:" + event.memory_id] = _memory(entries, event.memory_id)._replace(
-        pinned=isinstance(event, types.MemoryPinned), temperature=event.temperature, warmed_at=event.warmed_at
+    entries["m:" + event.memory_id] = replace(
+        _memory(entries, event.memory_id),
+        pinned=isinstance(event, types.MemoryPinned),
+        temperature=event.temperature,
+        warmed_at=event.warmed_at,
     )
     return 0
 
@@ -206,7 +215,7 @@ def _unlinked(entries: Entries, event: types.MemoriesUnlinked) -> int:
 
 
 def _downshifted(entries: Entries, event: types.MemoryDownshifted) -> int:
-    entries["m:" + event.memory_id] = _memory(entries, event.memory_id)._replace(tier=event.tier)
+    entries["m:" + event.memory_id] = replace(_memory(entries, event.memory_id), tier=event.tier)
     return 0
 
 
@@ -220,7 +229,7 @@ def _forgotten(entries: Entries, event: types.MemoryForgotten) -> int:
     for summary_id in event.summary_ids:
         summary = entries.get("y:" + summary_id)
         if isinstance(summary, SummaryState):
-            entries["y:" + summary_id] = summary._replace(live=False)
+            entries["y:" + summary_id] = replace(summary, live=False)
     return -1
 
 
@@ -274,7 +283,7 @@ def _approval_ended(status: str) -> Callable[[Entries, Any], int]:
     def change(entries: Entries, event: types.ApprovalGranted) -> int:
         known = entries["q:" + event.request_id]
         assert isinstance(known, ApprovalState), "an accepted decision names an approval"
-        entries["q:" + event.request_id] = known._replace(status=status)
+        entries["q:" + event.request_id] = replace(known, status=status)
         return 0
 
     return change

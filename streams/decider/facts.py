@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterable
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from schemas.types import Fact, FactsExtracted, MemoryForgotten, MessageRef, SourceRef
 from streams.decider import memories

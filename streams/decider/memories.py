@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 from schemas import ids
 from schemas.sealed import Sealed
@@ -18,6 +17,7 @@ from schemas.types import (
     ThermalPolicy,
     Triple,
 )
+from schemas.value import Value
 from streams.decider.draft import Draft
 from streams.decider.state import MemoryState
 
@@ -25,8 +25,7 @@ HOTTEST = 100.0
 """Degrees that no temperature exceeds."""
 
 
-@dataclass(frozen=True, slots=True)
-class Said:
+class Said(Value, frozen=True):
     """What is to be remembered, wherever it comes from."""
 
     user_id: Sealed | None

@@ -21,13 +21,13 @@ a message), so a command needs only the entries that it touches (``touched``), h
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
-from typing import NamedTuple, cast
+from typing import cast
 
 from immutables import Map, MapMutation
 
 from schemas.types import AccessKind, Sealed, ThermalPolicy
+from schemas.value import Value
 
 DONE = "d:"
 FORGOT = "forgot"
@@ -37,7 +37,7 @@ HOT = "hot"
 TIERS = (HOT, "warm", "cold")
 
 
-class MemoryState(NamedTuple):
+class MemoryState(Value, frozen=True):
     """A live memory: ``temperature`` is that at ``warmed_at``."""
 
     fingerprint: str
@@ -53,13 +53,13 @@ class MemoryState(NamedTuple):
     summaries: tuple[str, ...] = ()
 
 
-class Gone(NamedTuple):
+class Gone(Value, frozen=True):
     """A forgotten memory; turns at or above ``cut`` may teach its fact anew."""
 
     cut: int
 
 
-class Statement(NamedTuple):
+class Statement(Value, frozen=True):
     """A statement by its fingerprint: live memories, oldest first, and the conversation offset below which it is held back.
 
     ``former`` are memories that said it before they were revised: forgotten, they hold it back as well.
@@ -70,14 +70,14 @@ class Statement(NamedTuple):
     former: tuple[str, ...] = ()
 
 
-class SummaryState(NamedTuple):
+class SummaryState(Value, frozen=True):
     """A day's summary; ``live`` is false after a memory that it was made from was forgotten."""
 
     revision: int
     live: bool
 
 
-class AccessState(NamedTuple):
+class AccessState(Value, frozen=True):
     """An access; ``session`` is only carried from its beginning to its end."""
 
     subject: str
@@ -86,14 +86,14 @@ class AccessState(NamedTuple):
     session: Sealed | None = None
 
 
-class Versioned(NamedTuple):
+class Versioned(Value, frozen=True):
     """A policy's value or a setting's fingerprint."""
 
     value: str
     version: int
 
 
-class ApprovalState(NamedTuple):
+class ApprovalState(Value, frozen=True):
     """An approval: ``status`` is open, granted, denied or expired."""
 
     operation: str
@@ -174,8 +174,7 @@ class Known:
         return cast("Versioned | None", self.entries.get(key))
 
 
-@dataclass(frozen=True, slots=True)
-class OwnerState(Known):
+class OwnerState(Known, Value, frozen=True):
     """One owner. ``last_sequence`` and ``last_cause`` are those of the last accepted event (0 and -1 before the first)."""
 
     last_sequence: int = 0

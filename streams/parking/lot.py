@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
+import msgspec
 import structlog
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import MessageSizeTooLargeError
@@ -173,7 +174,7 @@ class ParkingLot:
         try:
             await self._write(work)
         except MessageSizeTooLargeError:
-            work = replace(
+            work = msgspec.structs.replace(
                 work, key=None, value=None, headers={}, reason=f"{reason}; {len(value or b'')} bytes, too large to be kept"
             )
             await self._write(work)

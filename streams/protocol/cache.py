@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
 
 from immutables import Map
+from msgspec.structs import replace
 
 from schemas.slices import Slice
 from streams.decider import EMPTY

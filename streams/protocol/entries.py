@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Any
 
 import orjson
+from msgspec.structs import astuple
 
 from schemas.types import Sealed, ThermalPolicy
 from streams.decider.state import AccessState, ApprovalState, Entry, Gone, MemoryState, Statement, SummaryState, Versioned
@@ -25,14 +26,19 @@ _DEFAULT_POLICY = ThermalPolicy()
 def dump_key(key: str) -> bytes:
     """The key of an entry's row; its first two bytes are the key's own."""
     raw = key.encode()
-    return raw if len(raw) <= MAX_KEY_BYTES else raw[:2] + _HASHED + hashlib.sha256(raw).digest()
+    return raw[:2] + _HASHED + hashlib.sha256(raw).digest() if _is_hashed(key) else raw
+
+
+def _is_hashed(key: str) -> bool:
+    # an ASCII key, as almost all are, has as many bytes as characters
+    return (len(key) if key.isascii() else len(key.encode())) > MAX_KEY_BYTES
 
 
 def dump_entry(key: str, entry: Entry) -> bytes:
     """The value of an entry's row."""
     plain = _DUMPS[type(entry)](entry)
     # of a hashed key the row itself must say what it was
-    return orjson.dumps(plain if len(dump_key(key)) == len(key.encode()) else ["k", key, plain])
+    return orjson.dumps(["k", key, plain] if _is_hashed(key) else plain)
 
 
 def load_entry(row_key: bytes, value: bytes) -> tuple[str, Entry]:
@@ -146,7 +152,7 @@ def _load_approval(operation: str, operation_id: str, by: str, may_decide: bool,
 
 
 def _fields(tag: str) -> Callable[[Any], Any]:
-    return lambda entry: [tag, *entry]
+    return lambda entry: [tag, *astuple(entry)]
 
 
 _DUMPS: dict[type[Any], Callable[[Any], Any]] = {

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from immutables import Map
+from msgspec.structs import replace
 
 from schemas.slices import Slice
 from schemas.types import Command, MemoryEvent

@@ -6,10 +6,13 @@ is the fold of what the log holds, not of what was decided again, so that one di
 
 from __future__ import annotations
 
+import dataclasses
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field
 from itertools import groupby
+
+from msgspec.structs import fields, replace
 
 from schemas.slices import Slice, Verdict, verdict
 from schemas.types import Command, MemoryEvent
@@ -54,7 +57,7 @@ class Findings:
     differences: list[Difference] = field(default_factory=list)
 
     def __iadd__(self, other: Findings) -> Findings:
-        for each in fields(self):
+        for each in dataclasses.fields(self):
             setattr(self, each.name, getattr(self, each.name) + getattr(other, each.name))
         return self
 

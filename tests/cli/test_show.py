@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import json
-from dataclasses import fields, is_dataclass, replace
 from types import SimpleNamespace
 from typing import Any
 
 import orjson
 import pytest
+from msgspec.structs import fields, replace
 
 from ops.cli.show import Shown, as_json, as_line, owner_of, shown
 from schemas import codec, types
 from schemas.golden.sample import sample_bytes
 from schemas.sealed import Sealed
 from schemas.types import COMMANDS, EVENTS, RECORDS, EventMeta, Record
+from schemas.value import Value
 from schemas.versions import FILES
 from tests.projections.record_log import T0
 
@@ -36,7 +37,7 @@ def opened(value: Any) -> Any:
         return tuple(map(opened, value))
     if isinstance(value, dict):
         return {name: opened(v) for name, v in value.items()}
-    if is_dataclass(value) and not isinstance(value, type):
+    if isinstance(value, Value):
         return replace(value, **{f.name: opened(getattr(value, f.name)) for f in fields(value)})
     return value
 

@@ -10,11 +10,11 @@ import asyncio
 import itertools
 import random
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import replace
 
 import pytest
 from aiokafka import AIOKafkaProducer
 from immutables import Map
+from msgspec.structs import replace
 
 from benchmarks.decide.workload import Workload
 from ops.local.addresses import ServiceAddresses

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from projections.views.audit_claims import Claims
 from schemas import ids, types

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
+from msgspec import field
+
 from schemas.contract import Contract
 from schemas.released import Released
 from schemas.upcasters import Upcasters
+from schemas.value import Value
 from schemas.versions import SchemaFiles, file_stem
 
 NAMESPACE = "made.up"
@@ -34,19 +36,16 @@ PLACE: dict[str, Any] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Sealed:
+class Sealed(Value, frozen=True):
     data: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(Value, frozen=True):
     city: str
     street: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Note:
+class Note(Value, frozen=True):
     """The type of ``BASE``."""
 
     author: Sealed

@@ -1,4 +1,4 @@
-"""Hypothesis strategies for every record type, built from the dataclasses' annotations and the Avro files' ranges."""
+"""Hypothesis strategies for every record type, built from the types' annotations and the Avro files' ranges."""
 
 from __future__ import annotations
 
@@ -6,17 +6,18 @@ import json
 import types
 import typing
 from collections.abc import Iterator
-from dataclasses import fields, is_dataclass
 from datetime import UTC, date, datetime
 from functools import cache
 from typing import Any
 
 from hypothesis import strategies as st
+from msgspec.structs import fields
 
 from schemas.codec import schema_text
 from schemas.types import RECORDS, Record
+from schemas.value import is_value_type
 
-# Avro "int" has 32 bits, "long" 64: the dataclasses call both int.
+# Avro "int" has 32 bits, "long" 64: Python calls both int.
 RANGES = {"int": (-(2**31), 2**31 - 1), "long": (-(2**63), 2**63 - 1)}
 
 TIMES = st.datetimes(datetime(1970, 1, 1), datetime(9999, 1, 1), timezones=st.just(UTC))
@@ -85,8 +86,8 @@ def _values(hint: Any, avro: Any) -> st.SearchStrategy[Any]:
         return st.dictionaries(TEXTS, _values(typing.get_args(hint)[1], avro["values"]), max_size=3)
     if typing.get_origin(hint) is typing.Literal:
         return st.sampled_from(typing.get_args(hint))
-    if is_dataclass(hint):
-        return strategy(typing.cast(type[Any], hint))
+    if is_value_type(hint):
+        return strategy(hint)
     if hint is int:
         return _integers(avro)
     simple: dict[Any, st.SearchStrategy[Any]] = {

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import types
 import typing
-from dataclasses import MISSING, Field, fields
 from datetime import date, datetime
 from importlib.resources import files
 from typing import Any
 
 import pytest
+from msgspec import NODEFAULT
+from msgspec.structs import FieldInfo, fields
 
 from schemas import codec
 from schemas import types as record_types
@@ -69,7 +70,7 @@ def test_a_default_is_the_same_in_both(name: str) -> None:
     python = {f.name: f for f in fields(getattr(record_types, name))}
     for field in avro_records()[name]["fields"]:
         ours = default_of(python[field["name"]])
-        if ours is not MISSING:
+        if ours is not NODEFAULT:
             assert "default" in field, f"{name}.{field['name']} has a default in Python only"
             assert (tuple(field["default"]) if isinstance(field["default"], list) else field["default"]) == ours
         if isinstance(field["type"], list) and "default" in field:
@@ -77,8 +78,8 @@ def test_a_default_is_the_same_in_both(name: str) -> None:
             assert field["type"][0] == "null", "Avro: a default is of the union's first branch"
 
 
-def default_of(field: Field[Any]) -> Any:
-    return field.default if field.default_factory is MISSING else field.default_factory()
+def default_of(field: FieldInfo) -> Any:
+    return field.default if field.default_factory is NODEFAULT else field.default_factory()
 
 
 def python_type(avro: Any) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,6 +18,7 @@ from schemas.golden.sample import sample
 from schemas.released import Released
 from schemas.types import RECORDS
 from schemas.upcasters import Upcasters
+from schemas.value import Value
 from schemas.versions import FILES, file_stem
 from schemas.wire import fingerprint_in
 from tests.schemas.made_up import BASE, MOOD, Note, changed, contract, put
@@ -26,8 +26,7 @@ from tests.schemas.made_up import BASE, MOOD, Note, changed, contract, put
 TITLE = {"name": "title", "type": ["null", "string"], "doc": "Title.", "default": None}
 
 
-@dataclass(frozen=True, slots=True)
-class Walk:
+class Walk(Value, frozen=True):
     """The type of ``SECOND``."""
 
     minutes: float
@@ -57,8 +56,7 @@ def one_walk(folder: Path) -> tuple[Released, Golden]:
     """Version 1 of ``Walk`` as it was released, by the program of then."""
     put(folder / "avro", 1, FIRST, "Walk")
 
-    @dataclass(frozen=True, slots=True)
-    class Walk:
+    class Walk(Value, frozen=True):
         seconds: int
         mood: Literal["calm", "cross"]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import itertools
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from schemas.codec import Codec, schema_fingerprint, schema_text, schema_version
 from schemas.errors import BrokenRecord, UnknownSchema
 from schemas.types import RECORDS
 from schemas.upcasters import Upcasters, route
+from schemas.value import Value
 from schemas.versions import FILES, SchemaFiles, fingerprint_of
 from schemas.wire import single_object_prefix
 from tests.schemas.made_up import TIME, contract, put
@@ -26,8 +26,7 @@ THIRD: tuple[dict[str, Any], ...] = (*SECOND, {"name": "tags", "type": {"type": 
 FOURTH: tuple[dict[str, Any], ...] = ({"name": "title", "type": "string"}, *THIRD[1:])
 
 
-@dataclass(frozen=True, slots=True)
-class Walk:
+class Walk(Value, frozen=True):
     """The type of ``FOURTH``."""
 
     title: str

@@ -8,7 +8,9 @@ events 2. A poisoned command makes the versions that it names raise: a pure deci
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+
+from msgspec.structs import replace
 
 from schemas import codec
 from schemas.types import Command, MemoryEvent

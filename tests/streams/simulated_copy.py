@@ -12,6 +12,7 @@ from dataclasses import fields, is_dataclass
 from types import FunctionType
 from typing import Any, TypeVar
 
+from schemas.value import Value
 from streams.decider import OwnerState
 from streams.protocol.lane import Append, Pending
 from streams.protocol.partition import PartitionDecider
@@ -45,7 +46,7 @@ def copied(value: T) -> T:
     if kind in _shared:
         return value
     if kind not in _copiers:
-        if issubclass(kind, _ATOMS) or (is_dataclass(kind) and _frozen(kind)):
+        if issubclass(kind, (*_ATOMS, Value)) or (is_dataclass(kind) and _frozen(kind)):
             _shared.add(kind)
             return value
         _copiers[kind] = _copier(kind)

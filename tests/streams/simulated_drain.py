@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from itertools import groupby, pairwise
 
 from immutables import Map
+from msgspec.structs import replace
 
 from schemas.types import CommandNoted, CommandRejected, MemoryEvent
 from streams.decider import EMPTY, OwnerState

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Coroutine, Iterable, Mapping
-from dataclasses import replace
 from typing import Any, TypeVar
 
 from immutables import Map
+from msgspec.structs import replace
 
 from streams.decider import EMPTY, OwnerState
 from streams.protocol.store import Change, DeciderStore, Header, PositionLost, Stored

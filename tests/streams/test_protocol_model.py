@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import dataclasses
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from schemas.slices import Slice, Verdict
 from schemas.types import MemoryEvent
@@ -129,7 +130,7 @@ def test_parked_commands_retried_twice_while_more_were_being_parked_keep_their_o
     (head,) = machine.parks()
     machine.parked(head.pending, "p0")
     behind = machine.parks()
-    from_lot = [replace(p.pending, parked_id=f"p{p.pending.offset}") for p in (head, *behind)]
+    from_lot = [dataclasses.replace(p.pending, parked_id=f"p{p.pending.offset}") for p in (head, *behind)]
     machine.retry(OWNER, from_lot[:1])
     for park in behind:
         machine.parked(park.pending, f"p{park.pending.offset}")

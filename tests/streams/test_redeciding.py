@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from schemas.slices import Slice
 from schemas.types import Command, MemoryAdded, MemoryEvent, Sealed
@@ -66,7 +65,7 @@ def test_an_event_that_todays_rules_would_not_write_is_named_with_its_fields_and
     a, *_ = log_of(COMMANDS)
     (added,) = a
     assert isinstance(added, MemoryAdded)
-    found = findings(COMMANDS[:1], [slice_of((replace(added, **change),))])  # type: ignore[arg-type]
+    found = findings(COMMANDS[:1], [slice_of((replace(added, **change),))])
     (difference,) = found.differences
     assert (found.differing, found.same) == (1, 0)
     assert (difference.cause, difference.sequence, difference.command_type) == (0, 1, "FactsExtracted")
@@ -86,7 +85,7 @@ def test_one_difference_leads_to_no_others_as_the_log_is_what_later_commands_are
 def test_events_of_another_version_with_another_outcome_are_counted_apart() -> None:
     a, *_ = log_of(COMMANDS)
     (added,) = a
-    other = replace(added, temperature=50.0, meta=replace(added.meta, decider_version=99))  # type: ignore[arg-type]
+    other = replace(added, temperature=50.0, meta=replace(added.meta, decider_version=99))
     assert findings(COMMANDS[:1], [slice_of((other,))]).other_version == 1
     alike = replace(added, meta=replace(added.meta, decider_version=99))
     assert findings(COMMANDS[:1], [slice_of((alike,))]).same == 1

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from schemas.types import (
     AliasOwner,
@@ -59,10 +59,14 @@ def _approved(draw: st.DrawFn) -> tuple[Command, ...]:
     return replace(asked, expires_at=later(days=120)), replace(draw(BY_TYPE[DecideApproval]), request_id=request_id), approved
 
 
+def _kinds(*kinds: type[Command]) -> st.SearchStrategy[type[Command]]:
+    return of(*kinds)
+
+
 @st.composite
 def _about_one_memory(draw: st.DrawFn) -> tuple[Command, ...]:
     """Several commands that name the same memory."""
-    memory, kinds = draw(MEMORIES), draw(st.lists(of(*_ON_MEMORIES), min_size=2, max_size=4))
+    memory, kinds = draw(MEMORIES), draw(st.lists(_kinds(*_ON_MEMORIES), min_size=2, max_size=4))
     return tuple(_naming(draw(BY_TYPE[kind]), lambda _: memory) for kind in kinds)
 
 
@@ -137,8 +141,8 @@ def _named(parts: tuple[list[Command], list[tuple[Command, ...]], int]) -> list[
     return history
 
 
-_BEGINNINGS = st.lists(of(FactsExtracted, Remember).flatmap(BY_TYPE.__getitem__), min_size=2, max_size=4)
-_KINDS = (COMMANDS.map(lambda command: (command,)), _about_one_memory(), _about_one_name(), _approved())
-_EPISODES = of(*(0,) * 12, *(1,) * 4, *(2,) * 3, 3).flatmap(_KINDS.__getitem__)
+_BEGINNINGS = st.lists(_kinds(FactsExtracted, Remember).flatmap(BY_TYPE.__getitem__), min_size=2, max_size=4)
+_EPISODE_KINDS = (COMMANDS.map(lambda command: (command,)), _about_one_memory(), _about_one_name(), _approved())
+_EPISODES = of(*(0,) * 12, *(1,) * 4, *(2,) * 3, 3).flatmap(_EPISODE_KINDS.__getitem__)
 HISTORIES = st.tuples(_BEGINNINGS, st.lists(_EPISODES, min_size=3, max_size=14), of(8, 8, 3, 2)).map(_named)
 """Some commands that make memories, without which every request would name something unknown, then any."""

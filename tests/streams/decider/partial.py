@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 
 from immutables import Map
+from msgspec.structs import replace
 
 from schemas.types import Command, MemoryEvent, OwnerErased
 from streams.decider import OwnerState, touched

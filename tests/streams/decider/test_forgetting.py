@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from schemas.types import CommandRejected, MemoryAdded, MemoryForgotten, MemoryReheated, MemoryRevised
 from tests.streams.commands import erase, extracted, fact, forget, pin, remember, revise

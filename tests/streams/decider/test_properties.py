@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import replace
 
 from hypothesis import given, settings
 from immutables import Map
+from msgspec.structs import replace
 
 from schemas.codec import encode
 from schemas.types import COMMANDS, Command, CommandNoted, MemoryAdded, MemoryEvent, MemoryReheated, MemoryRevised

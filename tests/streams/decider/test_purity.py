@@ -30,6 +30,8 @@ ALLOWED = {
     "immutables",
     "json",
     "math",
+    "msgspec",
+    "msgspec.structs",
     "typing",
     "uuid",
 }

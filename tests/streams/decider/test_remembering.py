@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from schemas.sealed import Sealed
 from schemas.types import CommandNoted, MemoryAdded, MemoryForgotten, MemoryReheated, MemoryRevised, ThermalPolicy

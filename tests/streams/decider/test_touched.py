@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
 from itertools import product
 
 from hypothesis import given, settings
+from msgspec.structs import replace
 
 from schemas.codec import encode
 from schemas.types import Command
