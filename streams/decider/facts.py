@@ -23,6 +23,9 @@ def facts_extracted(draft: Draft, command: FactsExtracted) -> None:
     if not memories.sound(command.policy):
         draft.reject("the thermal policy holds impossible numbers", source_of(command, ()))
         return
+    if not all(0 <= fact.salience <= 1 for fact in command.facts):
+        draft.reject("a salience lies between 0 and 1", source_of(command, ()))
+        return
     held = unknown = 0
     for place, fact in _said_once(command.facts):
         outcome = _fact(draft, command, fact, place)

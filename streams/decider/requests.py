@@ -15,6 +15,7 @@ from schemas.types import (
     Reheat,
     Remember,
     Revise,
+    Sealed,
     Unlink,
     Unpin,
 )
@@ -31,6 +32,8 @@ def remember(draft: Draft, command: Remember) -> None:
     state = draft.state
     if (command.slug is None) != (command.slug_fingerprint is None):
         return draft.reject("a slug and its fingerprint come together")
+    if _lack_a_fingerprint(command, *command.tags):
+        return draft.reject("details and their fingerprint come together")
     if not memories.sound(command.policy) or not 0 <= command.salience <= 1:
         return draft.reject("salience or thermal policy hold impossible numbers")
     said = _said(command)
@@ -49,6 +52,12 @@ def remember(draft: Draft, command: Remember) -> None:
 def _says_nothing_new(memory: MemoryState, command: Remember) -> bool:
     details = command.details_fingerprint is None or command.details_fingerprint == memory.details_fingerprint
     return details and command.slug_fingerprint in (None, memory.slug_fingerprint)
+
+
+def _lack_a_fingerprint(command: Remember | Revise, *more: Sealed) -> bool:
+    """Whether details came without what tells them from the known ones: they would be dropped, and nobody would notice."""
+    given = any(detail is not None for detail in (command.category, command.extra, *more))
+    return given and command.details_fingerprint is None
 
 
 def _said(command: Remember) -> Said:
@@ -110,6 +119,8 @@ def revise(draft: Draft, command: Revise) -> None:
         return draft.reject(draft.unknown(command.memory_id))
     if not memories.sound(command.policy):
         return draft.reject("the thermal policy holds impossible numbers")
+    if _lack_a_fingerprint(command):
+        return draft.reject("details and their fingerprint come together")
     if command.expected_version not in (None, memory.version):
         return draft.reject(f"the memory is at version {memory.version}, not at {command.expected_version}")
     details = command.details_fingerprint

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import uuid
 
 import pytest
@@ -202,6 +203,13 @@ def test_a_proposed_forgetting_of_nothing_is_rejected_and_the_other_facts_are_de
 @pytest.mark.parametrize("policy", IMPOSSIBLE.values(), ids=IMPOSSIBLE)
 def test_an_impossible_policy_is_rejected_with_its_turn(policy: ThermalPolicy) -> None:
     rejected = Scenario().when(extracted("t1", TEA, policy=policy)).then_rejected("impossible numbers")
+    assert rejected.source is not None
+    assert rejected.source.turn_id == "t1"
+
+
+@pytest.mark.parametrize("salience", [math.nan, -0.1, 1.5])
+def test_a_salience_of_an_extracted_fact_that_is_none_is_rejected_with_its_turn(salience: float) -> None:
+    rejected = Scenario().when(extracted("t1", replace(fact(TEA), salience=salience))).then_rejected("salience")
     assert rejected.source is not None
     assert rejected.source.turn_id == "t1"
 

@@ -27,7 +27,8 @@ def test_a_statement_is_kept_as_it_was_given_and_comes_from_no_turn() -> None:
 
 def test_what_is_about_a_person_is_copied_without_being_opened() -> None:
     closed = Sealed(b"\xff\x00", "a-cipher", "key-1")
-    command = replace(remember(TEA, "drink"), user_id=closed, content=closed, slug=closed, category=closed, extra=closed)
+    whole = remember(TEA, "drink", details="habits")
+    command = replace(whole, user_id=closed, content=closed, slug=closed, category=closed, extra=closed)
     added = Scenario().when(command).then_only(MemoryAdded)
     assert (added.user_id, added.content, added.slug, added.category, added.extra) == (closed,) * 5
     line = Scenario().given(command).when(replace(command, meta=meta(), fingerprint=prints(COFFEE)))
@@ -130,6 +131,18 @@ def test_a_slug_without_its_fingerprint_is_rejected_and_so_is_a_fingerprint_with
     whole = remember(TEA, "drink")
     Scenario().when(replace(whole, slug_fingerprint=None)).then_rejected("come together")
     Scenario().when(replace(whole, slug=None)).then_rejected("come together")
+
+
+@pytest.mark.parametrize("detail", ["category", "extra"])
+def test_details_without_their_fingerprint_are_rejected_and_not_dropped_in_silence(detail: str) -> None:
+    bare = replace(remember(TEA), **{detail: Sealed.of("habits")})
+    Scenario().when(bare).then_rejected("come together")
+    line = Scenario().given(remember(TEA))
+    line.when(replace(revise(line.memory_id(TEA), COFFEE), **{detail: Sealed.of("habits")})).then_rejected("come together")
+
+
+def test_tags_without_the_fingerprint_of_the_details_are_rejected() -> None:
+    Scenario().when(replace(remember(TEA), tags=(Sealed.of("habits"),))).then_rejected("come together")
 
 
 @pytest.mark.parametrize("salience", [math.nan, math.inf, -math.inf, -0.01, 1.01])
