@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from importlib.resources import files
 from typing import Any
 
+import msgspec
 import orjson
-from pydantic import TypeAdapter
 
 from schemas.ids import turn_id
 from schemas.owner import Owner
@@ -50,11 +50,11 @@ def turn_id_of(turn: InboxTurn) -> str:
 def load_script(now: datetime) -> Script:
     """The committed conversation with its dates moved; ``now`` is aware."""
     raw: dict[str, Any] = orjson.loads(files("ops.demo").joinpath("conversation.json").read_bytes())
-    turns = TypeAdapter(tuple[InboxTurn, ...]).validate_python(raw["turns"])
+    turns = msgspec.convert(raw["turns"], tuple[InboxTurn, ...])
     last = max(t.occurred_at for t in turns if t.occurred_at)
     shift = timedelta(days=(now - LAST_TURN_BACK - last).days)  # whole days: mornings stay mornings
     return Script(
-        turns=tuple(replace(t, occurred_at=t.occurred_at + shift if t.occurred_at else None) for t in turns),
+        turns=tuple(msgspec.structs.replace(t, occurred_at=t.occurred_at + shift if t.occurred_at else None) for t in turns),
         repeated=raw["repeated"],
         to_forget=raw["to_forget"],
         forgotten_question=raw["forgotten_question"],

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,6 +11,7 @@ from typing import Any
 
 import psutil
 import pytest
+from msgspec.structs import replace
 
 from ops.cli.commands.demo import demo
 from ops.cli.errors import CliError
