@@ -17,6 +17,9 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
 UV_COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-header --no-annotate $(UPGRADE)
 
+# Two sets of services at once; a set has a broker of its own, so more than two want a larger machine.
+TEST_PROCESSES ?= 2
+
 .PHONY: help install jars demo up test lint types imports compose asyncapi slow prove bench lock clean
 
 help: ## list the targets
@@ -58,8 +61,8 @@ demo: jars ## play a conversation through the whole line, and show what came of 
 up: jars ## start everything and keep it running; Ctrl-C stops it, data stays
 	@$(BIN)/emberlog up
 
-test: jars ## the test suite, under ten minutes
-	@$(BIN)/pytest -m "not slow and not prove"
+test: jars ## the test suite, under ten minutes; TEST_PROCESSES=1 for one file after another
+	@$(BIN)/pytest -m "not slow and not prove" -n $(TEST_PROCESSES) --dist loadfile
 
 slow: jars ## the tests marked slow
 	@$(BIN)/pytest -m slow

@@ -63,7 +63,7 @@ def running_services(progress: Progress) -> Iterator[Services]:
         data.mkdir(parents=True, exist_ok=True)
         addresses = services.start(on_step=progress.say)
         target = Target(settings, addresses.kafka_bootstrap, addresses.postgres_dsn, "embedded services")
-        asyncio.run(set_up(target.bootstrap, target.dsn, target.topics, data))
+        asyncio.run(set_up(settings, target.bootstrap, target.dsn))
         yield Services(target, folder)
     finally:
         services.close()

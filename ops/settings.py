@@ -74,6 +74,29 @@ class Settings(BaseSettings):
         Path("~/.cache/emberlog"),
         "Folder of what is fetched once and can be fetched again: the broker's jars.",
     )
+    keys_dsn: SecretStr | None = _setting(
+        "EMBERLOG_KEYS_DSN",
+        None,
+        "Database of the key store, postgresql://user:password@host:port/database: one of its own, with its own role and "
+        "backups, best on another server. Whoever loses it loses every content. Not set: a database beside that of the views, "
+        "named like it with _keys behind.",
+    )
+    master_key: SecretStr | None = _setting(
+        "EMBERLOG_MASTER_KEY",
+        None,
+        "The master key, under which all owners' keys are wrapped: 32 random bytes in base64. Not set: EMBERLOG_MASTER_KEY_FILE.",
+    )
+    master_key_file: Path | None = _setting(
+        "EMBERLOG_MASTER_KEY_FILE",
+        None,
+        "File of the master key, 32 bytes. Not set: keys/master.key in the data folder, made at the first start. Back it up, and "
+        "not beside the key store.",
+    )
+    former_master_key_file: Path | None = _setting(
+        "EMBERLOG_FORMER_MASTER_KEY_FILE",
+        None,
+        "File of the master key before, while `emberlog keys rotate` has not wrapped everything anew.",
+    )
     partitions: int = _setting(
         "EMBERLOG_PARTITIONS",
         4,
@@ -179,7 +202,7 @@ class Settings(BaseSettings):
                 raise ValueError("must be host:port, several separated by commas, such as localhost:9092")
         return value
 
-    @field_validator("postgres_dsn")
+    @field_validator("postgres_dsn", "keys_dsn")
     @classmethod
     def _is_dsn(cls, value: SecretStr | None) -> SecretStr | None:
         text = value.get_secret_value() if value else "postgresql://"
@@ -197,10 +220,10 @@ class Settings(BaseSettings):
             )
         return value
 
-    @field_validator("data_dir", "cache_dir")
+    @field_validator("data_dir", "cache_dir", "master_key_file", "former_master_key_file")
     @classmethod
-    def _expand(cls, value: Path) -> Path:
-        return value.expanduser()
+    def _expand(cls, value: Path | None) -> Path | None:
+        return None if value is None else value.expanduser()
 
     @model_validator(mode="after")
     def _policy_fits(self) -> Self:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +12,12 @@ import structlog
 from aiokafka import TopicPartition
 from psycopg_pool import AsyncConnectionPool
 
-from ops.keys import audit_key, check_key, local_key
+from ops.keyring import Keyring, keys_dsn, open_keys
+from ops.keys import audit_key, check_key
+from ops.keys.erasing import ErasingView
+from ops.receipts import Receipts
 from ops.settings import Settings
+from ops.tombstones import replayed
 from projections.errors import is_outage
 from projections.recall import Recall
 from projections.records import Positions
@@ -33,6 +37,10 @@ log = structlog.get_logger(__name__)
 OnReady = Callable[[], None]
 POOL_WAIT_S = 10.0
 OUTAGE_PAUSE_S = 0.5
+OPENING = frozenset({"extract", "embed"})
+"""Agents that open what is sealed."""
+ERASING = ErasingView.name
+"""The projection beside the views that carries out what is forgotten."""
 
 
 def use_schema_registry(settings: Settings) -> SchemaRegistry | None:
@@ -135,8 +143,6 @@ async def worker_config(settings: Settings, bootstrap: str, dsn: str, agents: fr
     from streams.extraction.build import ModelConfig, build_extractor
     from streams.recent import RecentFacts
 
-    key = local_key(settings.data_dir)
-    await check_key(dsn, "local", key)
     embedder = make_embedder(settings)
     model = None
     if settings.vllm_base_url is not None:
@@ -150,7 +156,7 @@ async def worker_config(settings: Settings, bootstrap: str, dsn: str, agents: fr
             call_timeout_s=2 * settings.model_timeout_s,
         )
     connections = max(4, min(16, settings.max_in_flight))
-    async with open_recall(settings, dsn, embedder, connections) as recall:
+    async with open_recall(settings, dsn, embedder, connections) as recall, open_keys(settings, dsn) as ring:
         recent = RecentFacts(Projected(recall, bootstrap, settings.topics.events), embedder)
         extractor = build_extractor(model, embedder, recent, in_flight=settings.max_in_flight)
         try:
@@ -159,7 +165,8 @@ async def worker_config(settings: Settings, bootstrap: str, dsn: str, agents: fr
                 topics=settings.topics,
                 state_dsn=dsn,
                 data_dir=settings.data_dir,
-                local_key=key,
+                keys=ring.keys,
+                directory=ring.directory,
                 policy=settings.policy,
                 extractor=extractor,
                 embedder=embedder,
@@ -184,6 +191,8 @@ async def run_worker(
         from streams import worker
 
         async with worker_config(settings, bootstrap, dsn, agents) as config:
+            if agents & OPENING:
+                await replayed(bootstrap, keys_dsn(settings, dsn), settings.topics)
             log.info("worker starts", agents=sorted(agents), rules_only=settings.rules_only)
             await worker.run_worker(config, stop, on_ready)
 
@@ -193,29 +202,55 @@ def view_settings(settings: Settings) -> ViewSettings:
     return ViewSettings(topics=settings.topics, audit_key=audit_key(settings.data_dir))
 
 
-def runner_config(bootstrap: str, dsn: str) -> RunnerConfig:
-    """Addresses for runners and rebuilds."""
-    return RunnerConfig(bootstrap=bootstrap, dsn=dsn)
+def runner_config(bootstrap: str, dsn: str, ring: Keyring) -> RunnerConfig:
+    """Addresses and keys for runners and rebuilds."""
+    return RunnerConfig(bootstrap=bootstrap, dsn=dsn, keys=ring.keys)
 
 
 async def run_projector(
-    settings: Settings, bootstrap: str, dsn: str, names: Iterable[str], stop: asyncio.Event, on_ready: OnReady
+    settings: Settings, bootstrap: str, dsn: str, names: Collection[str], stop: asyncio.Event, on_ready: OnReady
 ) -> None:
-    """Run a runner per view until ``stop`` is set; when one of them fails, all stop and its error is raised."""
+    """Run a runner per named view, ``ERASING`` too, until ``stop`` is set; where one fails, all stop and its error is raised."""
     async with registered_schemas(settings):
         config = view_settings(settings)
         await check_key(dsn, "audit", config.audit_key)
-        runners = [ProjectionRunner(view, runner_config(bootstrap, dsn)) for view in build_views(config, names).values()]
-        log.info("projector starts", views=[runner.view.name for runner in runners])
-        await _run_all(runners, stop, on_ready)
+        async with open_keys(settings, dsn) as ring:
+            views = build_views(config, [name for name in names if name != ERASING])
+            runners = [ProjectionRunner(view, runner_config(bootstrap, dsn, ring)) for view in views.values()]
+            keys, first = keys_dsn(settings, dsn), list[ProjectionRunner]()
+            receipts = None
+            if ERASING in names:
+                first.append(ProjectionRunner(ring.erasing(settings.topics), RunnerConfig(bootstrap=bootstrap, dsn=keys)))
+                receipts = Receipts(bootstrap, dsn, keys, settings.topics)
+            log.info("projector starts", views=[runner.view.name for runner in (*first, *runners)])
+            destroyed = replayed(bootstrap, keys, settings.topics)
+            await _run_all(first, runners, destroyed, stop, on_ready, receipts)
 
 
-async def _run_all(runners: Sequence[ProjectionRunner], stop: asyncio.Event, on_ready: OnReady) -> None:
+async def _run_all(
+    first: Sequence[ProjectionRunner],
+    runners: Sequence[ProjectionRunner],
+    destroyed: Coroutine[Any, Any, None],
+    stop: asyncio.Event,
+    on_ready: OnReady,
+    receipts: Receipts | None,
+) -> None:
+    """Run ``first``, and the other ``runners`` once ``destroyed`` is done."""
     async with asyncio.TaskGroup() as group:
-        running = [group.create_task(runner.run(stop), name=runner.view.name) for runner in runners]
-        ready = group.create_task(_until_placed(runners, on_ready))
-        await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+        waiting = group.create_task(destroyed)
+        stopped = group.create_task(stop.wait())
+        running = [group.create_task(runner.run(stop), name=runner.view.name) for runner in first]
+        await asyncio.wait([waiting, stopped, *running], return_when=asyncio.FIRST_COMPLETED)
+        if not waiting.done():
+            waiting.cancel()
+        elif not stop.is_set():
+            running += [group.create_task(runner.run(stop), name=runner.view.name) for runner in runners]
+        if receipts is not None:
+            running.append(group.create_task(receipts.run(stop), name="receipts"))
+        ready = group.create_task(_until_placed((*first, *runners), on_ready))
+        await asyncio.wait([stopped, *running], return_when=asyncio.FIRST_COMPLETED)
         ready.cancel()
+        stopped.cancel()
         for runner in running:
             if runner.done() and not stop.is_set() and (runner.cancelled() or runner.exception() is None):
                 raise RuntimeError(f"the runner of view {runner.get_name()} ended by itself")

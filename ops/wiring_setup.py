@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from pathlib import Path
 
 import psycopg
 
-from ops.keys import audit_key, check_key, local_key
+from ops.keyring import SetupError, set_up_keys
+from ops.keys import audit_key, check_key
+from ops.settings import Settings
 from projections import generation
 from projections.view import ViewSettings
 from projections.views import build_views
-from schemas.topics import Topics
 from streams.setup import create_state_tables, create_topics
-
-
-class SetupError(RuntimeError):
-    """Something that setup needs and cannot make. The text says what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,19 +24,20 @@ class SetUp:
     views: tuple[str, ...]
 
 
-async def set_up(bootstrap: str, dsn: str, topics: Topics, data_dir: Path) -> SetUp:
+async def set_up(settings: Settings, bootstrap: str, dsn: str) -> SetUp:
     """Make what is missing; repeating it does no harm.
 
-    Raises SetupError, KeyFileError (keys of another installation), streams.setup.TopicsDiffer.
+    Raises SetupError, KeyFileError (keys of another installation), MasterKeyMissing, streams.setup.TopicsDiffer.
     """
-    settings = ViewSettings(topics=topics, audit_key=audit_key(data_dir))
-    made, views = await asyncio.gather(create_topics(bootstrap, topics), _tables(dsn, settings, local_key(data_dir)))
-    return SetUp(tuple(made), views)
+    views = ViewSettings(topics=settings.topics, audit_key=audit_key(settings.data_dir))
+    made, installed, _ = await asyncio.gather(
+        create_topics(bootstrap, settings.topics), _tables(dsn, views), set_up_keys(settings, dsn)
+    )
+    return SetUp(tuple(made), installed)
 
 
-async def _tables(dsn: str, settings: ViewSettings, key: bytes) -> tuple[str, ...]:
+async def _tables(dsn: str, settings: ViewSettings) -> tuple[str, ...]:
     await _extension(dsn)
-    await check_key(dsn, "local", key)
     await check_key(dsn, "audit", settings.audit_key)
     await create_state_tables(dsn)
     views = build_views(settings)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -19,7 +19,8 @@ from projections.intake import Candidate, Intake, Reader, foreign_owner
 from projections.records import LogRecord, Placed, Positions, Problem
 from projections.vectors import register_vector
 from projections.view import Target, View
-from schemas.errors import ContractError
+from schemas.errors import ContractError, SealedValue
+from schemas.sealing import NO_KEYS, Keys, opening
 from schemas.slices import Slice, Verdict, verdict
 
 log = structlog.get_logger(__name__)
@@ -43,7 +44,8 @@ class Applier:
         await applier.claim()                # positions to read on from
         await applier.apply(records)         # raises Fenced, Promoted, psycopg errors; then make a new Applier
 
-    After an error nothing of the batch was written, and the object must not be used again.
+    ``keys`` open what is sealed: ``apply`` raises KeysUnavailable and KeyLost, too. After an error nothing of the batch was
+    written, and the object must not be used again.
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class Applier:
         runner: UUID | None = None,
         bulk: bool = False,
         owner_cache: int = 50_000,
+        keys: Keys = NO_KEYS,
     ) -> None:
         self.view = view
         self.schema = schema
@@ -63,6 +66,7 @@ class Applier:
         self.applied = 0
         self._conn = conn
         self._bulk = bulk
+        self._keys = keys
         self._reader = Reader(view.sources)
         self._owners = OwnerPositions(schema, owner_cache)
 
@@ -84,6 +88,9 @@ class Applier:
         if intake.empty:
             return 0
         began = time.perf_counter()
+        # before the transaction, so that no lock waits for the store of the keys
+        if self._keys is not NO_KEYS:
+            await self._open(intake)
         try:
             judged = await self._commit(intake, careful=False)
         except psycopg.Error as error:
@@ -108,6 +115,13 @@ class Applier:
             async with self._conn.transaction():
                 await checkpoint.advance(self._conn, self.schema, self.runner, moves)
             self.positions.update({tp: end for tp, (_, end) in moves.items()})
+
+    async def _open(self, intake: Intake) -> None:
+        """Open the values of all records. One that was tampered with stays closed: a view that needs it refuses it aloud."""
+        records = [p.record for candidate in intake.candidates for p in candidate.events if p.record is not None]
+        open_one = await opening(self._keys, records)
+        for candidate in intake.candidates:
+            candidate.events = tuple(_opened(placed, open_one) for placed in candidate.events)
 
     async def _commit(self, intake: Intake, *, careful: bool) -> _Judged:
         moves = {tp: (self.positions[tp], border) for tp, border in intake.borders.items()}
@@ -207,6 +221,14 @@ class Applier:
                 expected=row[4],
                 found=row[5],
             )
+
+
+def _opened(placed: Placed, open_one: Callable[[Any], Any]) -> Placed:
+    try:
+        record = None if placed.record is None else open_one(placed.record)
+    except SealedValue:
+        return placed
+    return placed if record is placed.record else replace(placed, record=record)
 
 
 def _problem(placed: Placed, reason: str) -> Problem:

@@ -13,7 +13,7 @@ from schemas.ids import is_uuid
 from schemas.slices import Slice, SliceAssembler
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Candidate:
     """A whole slice of one owner, still to be judged by the acceptance rule, or one plain record (``slice`` is None)."""
 

@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Any
 
+import psycopg
 from psycopg import AsyncConnection
 from psycopg.errors import LockNotAvailable
 
@@ -117,7 +118,12 @@ async def _exclusive(view: View, config: RunnerConfig) -> AsyncIterator[AsyncCon
         row = await cursor.fetchone()
         if row is None or not row[0]:
             raise RebuildRunning(f"somebody rebuilds or verifies view {view.name} already: wait until that is done")
-        yield conn
+        try:
+            yield conn
+        finally:
+            # the server notices a closed connection a little later: the next rebuild must not find this one still there
+            with contextlib.suppress(psycopg.Error):
+                await conn.execute("SELECT pg_advisory_unlock(%s, hashtext(%s))", (REBUILD_LOCK, view.name))
 
 
 async def _drop_schema(conn: AsyncConnection[Any], schema: str) -> None:
@@ -143,7 +149,7 @@ class _Build:
         async with self._stack:
             self._live = await generation.live(self._conn, self._view.name)
             writer = await self._stack.enter_async_context(await generation.connect(self._config.dsn))
-            self._applier = Applier(self._view, self._schema, writer, bulk=True, owner_cache=self._config.owner_cache)
+            self._applier = self._config.applier(self._view, self._schema, writer, bulk=True)
             await self._applier.claim()
             self._reader = await self._stack.enter_async_context(KafkaLog(self._config.bulk_reader(), self._view.sources))
             await self._reader.seek(self._applier.positions)

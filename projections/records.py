@@ -11,7 +11,7 @@ from functools import cache
 from typing import Any, Protocol, cast
 
 from schemas.errors import BrokenRecord
-from schemas.sealed import Sealed
+from schemas.sealed import Sealed, left_of
 from schemas.types import Record
 from schemas.value import is_value_type
 
@@ -99,7 +99,7 @@ def _texts_of(hint: Hashable) -> Texts | None:
     if hint is str:
         return lambda value: (value,)
     if hint is Sealed:
-        return lambda value: (value.text,)
+        return lambda value: (left_of(value),)
     if is_value_type(hint):
         return _texts_of_fields(hint)
     origin = typing.get_origin(hint)

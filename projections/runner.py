@@ -14,11 +14,13 @@ import contextlib
 import random
 import time
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import Any
 from uuid import UUID, uuid4
 
 import psycopg
 import structlog
+from psycopg import AsyncConnection
 
 from projections import generation, metrics
 from projections.applier import Applier
@@ -26,6 +28,7 @@ from projections.errors import CatchUpTimeout, NotInstalled, OtherFold, Promoted
 from projections.log_reader import BROKER_AWAY, KafkaLog, ReaderConfig, is_cancelled
 from projections.records import Positions, TopicPartition
 from projections.view import View
+from schemas.sealing import NO_KEYS, Keys
 
 log = structlog.get_logger(__name__)
 
@@ -45,10 +48,15 @@ class RunnerConfig:
     backoff_first_s: float = 0.05
     backoff_max_s: float = 5.0
     owner_cache: int = 50_000
+    keys: Keys = field(default=NO_KEYS, repr=False)
 
     def reader(self) -> ReaderConfig:
         """How the runner reads its topics."""
         return ReaderConfig(self.bootstrap, self.fetch_max_wait_ms, self.poll_ms, self.max_records)
+
+    def applier(self, view: View, schema: str, conn: AsyncConnection[Any], **how: Any) -> Applier:
+        """A writer of one generation; ``how`` is for ``Applier``."""
+        return Applier(view, schema, conn, owner_cache=self.owner_cache, keys=self.keys, **how)
 
     def bulk_reader(self) -> ReaderConfig:
         """How a rebuild reads: large fetches."""
@@ -108,7 +116,7 @@ class ProjectionRunner:
                     f"the tables of view {self.view.name} are of version {live.fold_version} of its fold and this program has "
                     f"version {self.view.version}: run `emberlog rebuild {self.view.name}`"
                 )
-            applier = Applier(self.view, live.schema, conn, runner=self._id, owner_cache=self._config.owner_cache)
+            applier = self._config.applier(self.view, live.schema, conn, runner=self._id)
             # claimed once: coming back from an outage to a checkpoint that another runner took must end in Fenced
             await (applier.load() if live.number in self._claimed else applier.claim())
             self._claimed.add(live.number)

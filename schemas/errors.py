@@ -6,6 +6,9 @@ ContractError
 ├── BadEnvelope       headers missing or of the wrong form
 ├── BadOwner          an owner that cannot be read
 └── SealedValue       a value about a person that has not been opened
+
+KeysUnavailable       the store of the keys is away: a ConnectionError, an outage
+KeyLost               a key that the store never had: it is not this log's store, or an old one
 """
 
 from __future__ import annotations
@@ -33,3 +36,11 @@ class BadOwner(ContractError):
 
 class SealedValue(ContractError):
     """A value about a person that was not opened, or whose key is gone."""
+
+
+class KeysUnavailable(ConnectionError):
+    """The store of the keys does not answer: an outage, nothing is parked for it."""
+
+
+class KeyLost(RuntimeError):
+    """A value is sealed under a key that the store never had: the store is another installation's, or an old backup."""

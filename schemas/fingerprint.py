@@ -17,11 +17,6 @@ def normalise(text: str) -> str:
     return " ".join(folded.split()).strip(_EDGE)
 
 
-def owner_key(local_key: bytes, owner: str) -> bytes:
-    """The owner's own key under the local key, 32 bytes: the same fact of two owners has two fingerprints."""
-    return hmac.new(local_key, b"owner\x1f" + owner.encode(), hashlib.sha256).digest()
-
-
 def fingerprint(key: bytes, text: str) -> str:
     """HMAC-SHA-256 (64 hex digits) of the normalised text under the owner's ``key``."""
     return hmac.new(key, normalise(text).encode(errors="surrogatepass"), hashlib.sha256).hexdigest()

@@ -6,7 +6,6 @@ import unicodedata
 from dataclasses import dataclass
 
 from schemas.errors import BadOwner
-from schemas.ids import owner_reference
 
 KINDS = ("user", "company", "shared", "system")
 MAX_ID_CHARS = 256
@@ -46,11 +45,6 @@ class Owner:
         if len(id) > MAX_ID_CHARS or len(tenant) > MAX_ID_CHARS:
             raise BadOwner(f"an owner's id and tenant have at most {MAX_ID_CHARS} characters")
         return cls(tenant, kind, id)
-
-    @property
-    def reference(self) -> str:
-        """Owner reference, UUID text: what stands on the log and as Kafka key instead of the id."""
-        return owner_reference(self.tenant, self.kind, self.id)
 
     def __str__(self) -> str:
         return f"{self.tenant}/{self.kind}/{self.id}"

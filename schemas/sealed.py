@@ -10,6 +10,8 @@ from schemas.errors import SealedValue
 from schemas.value import Value
 
 PLAIN = "plain"
+DESTROYED = "destroyed"
+"""The cipher of a value whose key is gone: it has no data."""
 
 
 class Sealed(Value, frozen=True):
@@ -23,6 +25,11 @@ class Sealed(Value, frozen=True):
     def of(cls, text: str) -> Sealed:
         """``text`` in plain. A lone surrogate, which UTF-8 cannot hold, raises UnicodeEncodeError."""
         return cls(text.encode())
+
+    @property
+    def is_destroyed(self) -> bool:
+        """Whether the value is gone for good."""
+        return self.cipher == DESTROYED
 
     @property
     def raw(self) -> bytes:
@@ -49,5 +56,10 @@ def maybe(text: str | None) -> Sealed | None:
 
 
 def text_of(value: Sealed | None) -> str | None:
-    """The text of an optional value."""
-    return None if value is None else value.text
+    """The text of an optional value; None, too, where it was destroyed."""
+    return None if value is None or value.is_destroyed else value.text
+
+
+def left_of(value: Sealed) -> str:
+    """What is left of a text: nothing, once it was destroyed."""
+    return "" if value.is_destroyed else value.text

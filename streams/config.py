@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from schemas.sealing import Directory, Keys
 from schemas.topics import Topics
 from schemas.types import ThermalPolicy
 from streams.extraction.ports import Embedder, Extractor
@@ -17,15 +18,17 @@ AGENTS = ("admit", "extract", "decide", "embed")
 class WorkerConfig:
     """Addresses, policy and parts of one worker process.
 
-    ``state_dsn`` is the database of the decider's materialised state; ``local_key`` (32 bytes) keys the fingerprints;
-    ``recent`` must be the object that ``extractor`` asks for nearest memories, where there is one.
+    ``state_dsn`` is the database of the decider's materialised state; ``keys`` seal and open values and key the fingerprints,
+    ``directory`` knows owners by their references; ``recent`` must be the object that ``extractor`` asks for nearest memories,
+    where there is one.
     """
 
     bootstrap: str
     topics: Topics
     state_dsn: str
     data_dir: Path
-    local_key: bytes = field(repr=False)
+    keys: Keys = field(repr=False)
+    directory: Directory = field(repr=False)
     extractor: Extractor
     embedder: Embedder
     recent: RecentFacts | None = None
@@ -41,8 +44,6 @@ class WorkerConfig:
         unknown = self.agents - set(AGENTS)
         if unknown or not self.agents:
             raise ValueError(f"agents are {', '.join(AGENTS)}")
-        if len(self.local_key) < 32:
-            raise ValueError("the local key has at least 32 bytes")
 
     def group(self, agent: str) -> str:
         """Consumer group of one agent: each has its own, so that workers may run any subset."""

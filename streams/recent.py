@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import schemas.types
-from schemas.sealed import Sealed, text_of
+from schemas.sealed import Sealed, left_of, text_of
 from schemas.types import ConversationTurn, FactsExtracted
 from streams.extraction.ports import Embedder, KnownMemory, Message
 
@@ -60,7 +60,8 @@ class RecentFacts:
         known = {f.cause for f in facts}
         if cause not in known:
             given = vectors if vectors is not None else [None] * len(command.facts)
-            facts.extend(_RecentFact(cause, f.text.text, v) for f, v in zip(command.facts, given, strict=True))
+            said = zip(command.facts, given, strict=True)
+            facts.extend(_RecentFact(cause, f.text.text, v) for f, v in said if not f.text.is_destroyed)
         while len(self._facts) > MAX_OWNERS:
             self._facts.popitem(last=False)
 
@@ -91,7 +92,7 @@ class RecentFacts:
 
 def label(message: schemas.types.Message) -> str:
     """What a message is called before a model: by its producer's id where it has one, else by our reference."""
-    return message.message_id if message.producer_id is None else message.producer_id.text
+    return text_of(message.producer_id) or message.message_id
 
 
 def as_said(message: schemas.types.Message) -> Message:
@@ -107,11 +108,11 @@ class RecentMessages:
 
     def of(self, owner: str, session: Sealed) -> tuple[schemas.types.Message, ...]:
         """Up to ten messages that came before. Raises SealedValue for a session that has not been opened."""
-        return tuple(self._sessions.get((owner, session.text), ()))
+        return tuple(self._sessions.get((owner, left_of(session)), ()))
 
     def add(self, turn: ConversationTurn) -> None:
         """The messages of a turn that was extracted; those known by their id are not taken twice. Raises SealedValue."""
-        place = turn.owner, turn.session_id.text
+        place = turn.owner, left_of(turn.session_id)
         kept = self._sessions.setdefault(place, deque(maxlen=MESSAGES_PER_SESSION))
         self._sessions.move_to_end(place)
         known = {m.message_id for m in kept}

@@ -41,7 +41,7 @@ async def run_worker(config: WorkerConfig, stop: asyncio.Event, on_ready: Callab
     producer = kafka.producer(config.bootstrap, "worker")
     await producer.start()
     try:
-        async with ParkingLot(config.bootstrap, config.topics) as lot:
+        async with ParkingLot(config.bootstrap, config.topics, config.keys) as lot:
             agents = Agents(config, lot, producer, on_fatal)
             apps = agents.build()
             watches: list[asyncio.Task[None]] = []

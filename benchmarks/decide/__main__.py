@@ -3,7 +3,9 @@
 `pure_per_s`: decide and evolve alone, many owners; `commands_per_s`: one worker's decide agent on a real broker and database,
 over commands that wait in its topic, counted by the readers' rule from its first event to its last. The same for one owner
 with many memories beside one with a hundred. Encoding and decoding per type stand beside fastavro alone with plain dicts, in
-turn. Each figure is the median of several runs; `spread` holds the lowest and highest.
+turn. `sealed_ratio`: turns, commands and events sealed, encoded, decoded and opened, with every key fetched from the key store
+and unwrapped, over the same encoded and decoded in plain, in turn. Each figure is the median of several runs; `spread` holds the
+lowest and highest.
 """
 
 from __future__ import annotations
@@ -13,12 +15,16 @@ import asyncio
 import sys
 from statistics import median
 
-from benchmarks.decide import coding, pure, worker
+from benchmarks.decide import coding, pure, sealing, worker
 from benchmarks.decide.workload import SHARES, Workload
-from benchmarks.harness import AtLeast, Progress, Report, main
+from benchmarks.harness import AtLeast, AtMost, Goal, Progress, Report, main
 from benchmarks.services import Services, running_services
 
-GOALS = {"commands_per_s": AtLeast(3_000.0), "pure_per_s": AtLeast(60_000.0)}
+GOALS: dict[str, Goal] = {
+    "commands_per_s": AtLeast(3_000.0),
+    "pure_per_s": AtLeast(60_000.0),
+    "sealed_ratio": AtMost(3.0),
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,6 +45,8 @@ def measure(args: argparse.Namespace, progress: Progress) -> Report:
     progress.say("encoding and decoding, each type")
     coded = coding.rates(0.02 if args.small else 0.2, repeats)
     with running_services(progress) as services:
+        progress.say("sealing")
+        sealed = asyncio.run(sealing.costs(services, min(commands, sealing.COMMANDS), args.owners, repeats))
         on_broker = asyncio.run(_on_broker(services, commands, args.owners, repeats, progress))
     with running_services(progress) as services:
         big, small = asyncio.run(_one_owner(services, memories, min(commands, 20_000), progress))
@@ -48,12 +56,15 @@ def measure(args: argparse.Namespace, progress: Progress) -> Report:
             "commands_per_s": median(run.rate for run in on_broker),
             "events_per_s": median(run.events / run.seconds for run in on_broker),
             "pure_per_s": median(alone),
+            "sealed_ratio": sealed.ratio,
             "one_owner_per_s": {"big": big.rate, "small": small.rate},
             "pure_one_owner_per_s": {"big": median(b for b, _ in by_size), "small": median(s for _, s in by_size)},
             "spread": {
                 "commands_per_s": _spread([run.rate for run in on_broker]),
                 "pure_per_s": _spread(alone),
+                "sealed_ratio": _spread([run.ratio for run in sealed.runs]),
             },
+            "sealing": sealed.figures(),
             "coding": coded,
         },
         ratios={

@@ -6,9 +6,9 @@ import random
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 
+from benchmarks.owners import fixed_key, fixed_reference
 from schemas import ids
-from schemas.fingerprint import fingerprint, owner_key
-from schemas.owner import Owner
+from schemas.fingerprint import fingerprint
 from schemas.topics import partition_of
 from schemas.types import (
     Command,
@@ -25,7 +25,6 @@ from schemas.types import (
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 POLICY = ThermalPolicy()
-KEY = b"a key for benchmarks, 32 bytes.."
 SHARES: tuple[tuple[str, int], ...] = (("extraction", 70), ("empty", 8), ("remember", 10), ("pin", 7), ("unknown", 5))
 """Of a hundred commands; what is unknown is rejected."""
 STATEMENTS = 60
@@ -44,8 +43,8 @@ class Workload:
         self, owners: int, partitions: int, seed: int = 1, label: str = "bench", offsets: Sequence[int] | None = None
     ) -> None:
         self._rnd = random.Random(seed)
-        self.owners = [Owner.parse(f"default/user/{label}-{i}").reference for i in range(owners)]
-        self._keys = {owner: owner_key(KEY, owner) for owner in self.owners}
+        self.owners = [fixed_reference(f"default/user/{label}-{i}") for i in range(owners)]
+        self._keys = {owner: fixed_key(owner) for owner in self.owners}
         self._partitions = partitions
         self._offsets = list(offsets) if offsets is not None else [0] * partitions
         self._remembered: dict[str, list[str]] = {owner: [] for owner in self.owners}

@@ -27,6 +27,7 @@ from benchmarks.freshness.figures import summary
 from benchmarks.freshness.load import Utterance
 from benchmarks.harness import AtMost, Failed, Progress, Report, main
 from benchmarks.line import Line, running_line
+from benchmarks.owners import fixed_reference, make_known
 from ops.wiring import make_embedder, open_recall
 from streams.extraction.ports import Embedder
 from streams.producers import InboxProducer
@@ -83,6 +84,8 @@ async def _run(
 ) -> dict[float, dict[str, Any]]:
     seen: Seen = {stage: {} for stage in STAGES}
     found = {}
+    # what comes of a turn is looked for by its owner's reference
+    await make_known(line.settings, line.dsn, (u.owner for turns in (warm_up, *loads.values()) for u in turns))
     meter = CpuMeter()
     async with (
         InboxProducer(line.bootstrap, line.topics) as producer,
@@ -113,7 +116,7 @@ async def _play(
     title: str,
 ) -> dict[str, float]:
     """Publish, wait until all is seen everywhere; when each owner's turn was due. Raises Failed where some never arrive."""
-    owners = [turn.owner.reference for turn in turns]
+    owners = [fixed_reference(turn.owner) for turn in turns]
     over, sent = False, 0
     with progress.bar(title, len(turns)) as show:
 
@@ -144,7 +147,7 @@ async def _verify(line: Line, sample: Sequence[Utterance]) -> None:
     async with open_recall(line.settings, line.dsn, embedder) as recall:
         for utterance in sample:
             (vector,) = await embedder.embed([utterance.text])
-            found = await recall.search(utterance.owner.reference, utterance.text, vector, 5, datetime.now(UTC))
+            found = await recall.search(fixed_reference(utterance.owner), utterance.text, vector, 5, datetime.now(UTC))
             if not found or found[0].content != utterance.fact or found[0].parts.similarity is None:
                 raise Failed("recall does not find a memory that its tables hold")
 

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+from benchmarks.owners import fixed_reference
 from ops.standin.recording import RecordedFact, RecordedTurn
 from schemas.owner import Owner
 from schemas.types import InboxMessage, InboxTurn
@@ -70,9 +71,9 @@ async def send(
     async with asyncio.TaskGroup() as group:
         for turn, offset in zip(turns, due_times(len(turns), rate), strict=True):
             moment = began + offset
-            due[turn.owner.reference] = moment
+            due[fixed_reference(turn.owner)] = moment
             await asyncio.sleep(max(0.0, moment - time.perf_counter()))
-            on_due(turn.owner.reference)
+            on_due(fixed_reference(turn.owner))
             group.create_task(_publish(producer, turn))
     return due
 

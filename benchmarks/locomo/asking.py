@@ -13,6 +13,7 @@ from psycopg import AsyncConnection
 from benchmarks.locomo.baseline import TurnsByBm25, english_words, spoken
 from benchmarks.locomo.metrics import Scores, in_order, score
 from benchmarks.locomo.playing import owner_of
+from benchmarks.owners import fixed_reference
 from ops.standin.locomo import LocomoConversation
 from projections.recall import Recall, Recalled
 from streams.extraction.ports import Embedder
@@ -49,7 +50,7 @@ async def ask(
 ) -> list[Answered]:
     """Ask every question with valid evidence. Temperatures are those of the day after the conversation."""
     session_of = {turn.dia_id: f"session-{session.number}" for session in conversation.sessions for turn in session.turns}
-    owner = owner_of(conversation.conversation).reference
+    owner = fixed_reference(owner_of(conversation.conversation))
     turns = list(conversation.turns())
     bm25 = TurnsByBm25([turn.dia_id for turn in turns], await english_words(conn, [spoken(turn) for turn in turns]))
     now = max(session.at for session in conversation.sessions) + timedelta(days=1)

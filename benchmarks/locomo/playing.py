@@ -13,6 +13,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from benchmarks.harness import Failed, Progress
 from benchmarks.line import Line
+from benchmarks.owners import make_known
 from ops.standin.locomo import LocomoConversation
 from schemas import codec, envelope
 from schemas.owner import Owner
@@ -79,6 +80,7 @@ async def play(line: Line, conversations: Sequence[LocomoConversation], progress
 
 
 async def _publish(line: Line, lists: Sequence[Sequence[InboxTurn]]) -> None:
+    await make_known(line.settings, line.dsn, {turn.owner for turns in lists for turn in turns})
     async with InboxProducer(line.bootstrap, line.topics) as producer:
 
         async def one_by_one(turns: Sequence[InboxTurn]) -> None:

@@ -22,9 +22,11 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from ops.cli.errors import CliError, TimedOut
 from ops.cli.target import Target
 from ops.cli.topics import partitions_of, topic_reader
+from ops.keyring import Keyring, open_keys
 from schemas import envelope
 from schemas.errors import ContractError
 from schemas.owner import Owner
+from schemas.sealing import Keys, seal
 from schemas.slices import Slice, SliceAssembler, Verdict, verdict
 from schemas.topics import partition_of
 from schemas.types import Command, CommandMeta, MemoryEvent
@@ -41,6 +43,7 @@ class Asking:
     target: Target
     reference: str
     producer: CommandProducer
+    keys: Keys = field(repr=False)
     deadline: float
     _consumer: AIOKafkaConsumer = field(repr=False)
     _connection: psycopg.AsyncConnection[Any] = field(repr=False)
@@ -55,8 +58,9 @@ class Asking:
 
     async def ask(self, command: Command) -> tuple[MemoryEvent, ...]:
         """The events that the command led to, once archive and embeddings have taken them in. Raises TimedOut."""
+        sealed = await seal(self.keys, command)
         start, last = await self._position()
-        cause = await self.producer.send(command)
+        cause = await self.producer.send(sealed)
         decided = await self._decided(start, last, cause)
         for view in VIEWS:
             await self._projected(view, decided.end_offset)
@@ -116,6 +120,12 @@ class Request(Asking):
 @asynccontextmanager
 async def asking_for(target: Target, reference: str, timeout_s: float) -> AsyncIterator[Asking]:
     """Requests about the owner of this ``reference``; all of them together have ``timeout_s``."""
+    async with open_keys(target.settings, target.dsn, connections=1) as ring, _asking(target, reference, ring, timeout_s) as it:
+        yield it
+
+
+@asynccontextmanager
+async def _asking(target: Target, reference: str, ring: Keyring, timeout_s: float) -> AsyncIterator[Asking]:
     deadline = time.monotonic() + timeout_s
     async with (
         topic_reader(target.bootstrap) as consumer,
@@ -123,11 +133,13 @@ async def asking_for(target: Target, reference: str, timeout_s: float) -> AsyncI
         await psycopg.AsyncConnection.connect(target.dsn, autocommit=True) as connection,
     ):
         await partitions_of(consumer, target.topics.events, target.topics.partitions)
-        yield Asking(target, reference, producer, deadline, consumer, connection)
+        yield Asking(target, reference, producer, ring.keys, deadline, consumer, connection)
 
 
 @asynccontextmanager
 async def asking(target: Target, owner: Owner, timeout_s: float) -> AsyncIterator[Request]:
-    """Requests about ``owner``'s memories; all of them together have ``timeout_s``."""
-    async with asking_for(target, owner.reference, timeout_s) as it:
-        yield Request(target, it.reference, it.producer, it.deadline, it._consumer, it._connection, owner)
+    """Requests about ``owner``'s memories, who becomes known by it; all of them together have ``timeout_s``."""
+    async with open_keys(target.settings, target.dsn, connections=1) as ring:
+        reference = await ring.directory.reference_of(owner)
+        async with _asking(target, reference, ring, timeout_s) as it:
+            yield Request(target, reference, it.producer, it.keys, it.deadline, it._consumer, it._connection, owner)

@@ -22,6 +22,7 @@ _WORDS: dict[type[MemoryEvent], str] = {
     types.MemoryUnpinned: "unpinned",
     types.MemoriesLinked: "linked",
     types.MemoriesUnlinked: "unlinked",
+    types.OwnerAliased: "aliased",
     types.CommandNoted: "noted",
     types.CommandRejected: "rejected",
 }
@@ -29,8 +30,9 @@ _WORDS: dict[type[MemoryEvent], str] = {
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """``outcome`` is added, reheated, revised, pinned, unpinned, linked, unlinked, noted or rejected; the last two have a reason.
+    """``outcome`` is added, reheated, revised, pinned, unpinned, linked, unlinked, aliased, noted or rejected.
 
+    The last two have a reason.
     ``event_id`` and ``sequence`` are the event's; ``temperature`` in degrees and ``version`` where the event has them.
     """
 
@@ -63,12 +65,12 @@ class Change:
         """For people."""
         if self.outcome == "noted":
             return f"nothing changed: {self.reason}"
-        details = [" → ".join(self.memory_ids)]
+        details = [self.outcome, *([" → ".join(self.memory_ids)] if self.memory_ids else [])]
         if self.temperature is not None:
             details.append(degrees(self.temperature))
         if self.version is not None:
             details.append(f"version {self.version}")
-        return f"{self.outcome}  {'  '.join(details)}"
+        return "  ".join(details)
 
 
 Make = Callable[[Request], Awaitable[Command]]

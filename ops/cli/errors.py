@@ -43,10 +43,13 @@ def explain(error: BaseException) -> CliError | None:
     import psycopg
 
     from ops.keys import KeyFileError
+    from ops.keys.backup import BackupError
+    from ops.keys.directory import AliasTaken
+    from ops.keys.master import MasterKeyMissing
     from ops.local.paths import LocalServicesError
     from ops.settings import SettingsError
     from projections.errors import ProjectionError
-    from schemas.errors import BadOwner
+    from schemas.errors import BadOwner, KeyLost, KeysUnavailable
 
     while isinstance(error, BaseExceptionGroup):  # of tasks that ran together the first failure is the cause
         error = error.exceptions[0]
@@ -57,7 +60,15 @@ def explain(error: BaseException) -> CliError | None:
             return UsageError("\n".join(error.problems))
         case BadOwner():
             return UsageError(str(error), "write an owner as default/user/u-1, user/u-1 or u-1")
-        case KeyFileError() | LocalServicesError() | ProjectionError():
+        case KeysUnavailable():
+            return NotRunning(str(error), "see what runs with: emberlog status; make a missing key store with: emberlog setup")
+        case MasterKeyMissing():
+            return CliError(str(error), "set EMBERLOG_MASTER_KEY_FILE, and EMBERLOG_FORMER_MASTER_KEY_FILE during a rotation")
+        case KeyLost():
+            return CliError(str(error), "see what the key store holds with: emberlog keys check")
+        case AliasTaken():
+            return UsageError(str(error), "see whose it is with: emberlog owner show")
+        case BackupError() | KeyFileError() | LocalServicesError() | ProjectionError():
             return CliError(str(error))
         case psycopg.errors.UndefinedTable() | psycopg.errors.InvalidSchemaName():
             return NotRunning("the database has no tables of Emberlog yet", "make them with: emberlog setup")

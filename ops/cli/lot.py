@@ -15,6 +15,7 @@ from msgspec.structs import fields
 from psycopg.rows import dict_row
 
 from ops.cli.errors import UsageError
+from ops.cli.owners import known
 from ops.cli.target import Target
 from schemas.owner import Owner
 from schemas.types import WorkParked
@@ -56,7 +57,7 @@ class RetryResult:
 async def entries(target: Target, owner: str | None = None) -> list[ParkedEntry]:
     """What is parked now, oldest work of each owner first."""
     async with await psycopg.AsyncConnection.connect(target.dsn, autocommit=True) as connection:
-        return await _read(connection, Owner.parse(owner).reference if owner else None)
+        return await _read(connection, await known(target, Owner.parse(owner)) if owner else None)
 
 
 async def _read(connection: psycopg.AsyncConnection[Any], owner: str | None) -> list[ParkedEntry]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import logging
 import os
 import sys
 from pathlib import Path
@@ -13,12 +14,16 @@ import typer
 from ops.cli import schema
 from ops.cli.commands import (
     demo,
+    forgetting,
+    keys,
     linking,
     memories,
+    owner,
     parked,
     pinning,
     processes,
     publish,
+    receipt,
     redecide,
     remember,
     revise,
@@ -92,6 +97,8 @@ for module in (
     up,
     publish,
     memories,
+    forgetting,
+    receipt,
     remember,
     revise,
     pinning,
@@ -101,18 +108,23 @@ for module in (
     status,
     views,
     redecide,
+    owner,
     parked,
+    keys,
     processes,
     settings,
 ):
     module.register(app)
 schema.register(app)
-for command in (*app.registered_commands, *parked.app.registered_commands, *schema.app.registered_commands):
-    command.help = _unwrapped((command.callback and command.callback.__doc__) or "")
+for group in (app, owner.app, parked.app, keys.app, schema.app):
+    for command in group.registered_commands:
+        command.help = _unwrapped((command.callback and command.callback.__doc__) or "")
 
 
 def main() -> None:
     """Entry point. An expected failure is one line and a hint on stderr and an exit code, never a traceback."""
+    # a pool's warnings would stand beside our clear error, unless the command logs
+    logging.getLogger("psycopg.pool").addHandler(logging.NullHandler())
     try:
         app()
     except BrokenPipeError:

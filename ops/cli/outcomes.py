@@ -14,10 +14,12 @@ import psycopg
 from psycopg.rows import class_row
 
 from ops.cli.target import Target
+from ops.keyring import open_keys
 from schemas import codec
 from schemas.errors import ContractError
 from schemas.ids import turn_id
 from schemas.owner import Owner
+from schemas.sealing import Directory
 from schemas.types import ConversationTurn, FactsExtracted, InboxTurn
 
 POLL_S = 0.05
@@ -51,16 +53,21 @@ async def wait_for_turns(
     """Wait until every turn has an outcome or was parked, at most ``timeout_s``; turns without either are ``missing``."""
     outcomes = Outcomes(missing=list(turn_ids))
     deadline = time.monotonic() + timeout_s
-    async with await psycopg.AsyncConnection.connect(target.dsn, autocommit=True) as connection:
+    async with (
+        await psycopg.AsyncConnection.connect(target.dsn, autocommit=True) as connection,
+        open_keys(target.settings, target.dsn, connections=1) as ring,
+    ):
         while True:
-            await _refresh(connection, outcomes, turn_ids)
+            await _refresh(connection, ring.directory, outcomes, turn_ids)
             on_change(outcomes)
             if not outcomes.missing or time.monotonic() > deadline:
                 return outcomes
             await asyncio.sleep(POLL_S)
 
 
-async def _refresh(connection: psycopg.AsyncConnection[Any], outcomes: Outcomes, turn_ids: Sequence[str]) -> None:
+async def _refresh(
+    connection: psycopg.AsyncConnection[Any], directory: Directory, outcomes: Outcomes, turn_ids: Sequence[str]
+) -> None:
     cursor = await connection.execute(
         "SELECT turn_id::text, extracted, new, updated, errors FROM turn_outcome WHERE turn_id::text = ANY(%s)",
         (outcomes.missing,),
@@ -70,7 +77,7 @@ async def _refresh(connection: psycopg.AsyncConnection[Any], outcomes: Outcomes,
     outcomes.parked = {}
     wanted = set(turn_ids) - set(outcomes.turns)
     for reason, value in await cursor.fetchall():
-        found = turn_of(bytes(value or b""))
+        found = await turn_of(bytes(value or b""), directory)
         if found in wanted:
             outcomes.parked[found] = reason
     outcomes.missing = [t for t in turn_ids if t in wanted and t not in outcomes.parked]
@@ -113,34 +120,35 @@ async def all_counts(target: Target, last: int) -> AllCounts:
     return AllCounts(row[0], dict(zip(COUNTS, row[1:], strict=True)), turns[::-1])
 
 
-def turn_of(value: bytes) -> str | None:
+async def turn_of(value: bytes, directory: Directory) -> str | None:
     """Turn id of a parked record's value, where it can be told: an inbox turn, an admitted turn or a command."""
     try:
         record = codec.decode(value)
     except ContractError:
-        return _turn_of_json(value)
+        return await _turn_of_json(value, directory)
     match record:
         case ConversationTurn():
             return record.turn_id
         case FactsExtracted():
             return record.meta.command_id
         case InboxTurn():
-            return _inbox_turn(record.owner, record.id)
+            return await _inbox_turn(record.owner, record.id, directory)
     return None
 
 
-def _turn_of_json(value: bytes) -> str | None:
+async def _turn_of_json(value: bytes, directory: Directory) -> str | None:
     try:
         data = orjson.loads(value)
     except orjson.JSONDecodeError:
         return None
-    return _inbox_turn(data.get("owner"), data.get("id")) if isinstance(data, dict) else None
+    return await _inbox_turn(data.get("owner"), data.get("id"), directory) if isinstance(data, dict) else None
 
 
-def _inbox_turn(owner: Any, id: Any) -> str | None:
+async def _inbox_turn(owner: Any, id: Any, directory: Directory) -> str | None:
     if not isinstance(owner, str) or not isinstance(id, str):
         return None
     try:
-        return turn_id(Owner.parse(owner).reference, id)
+        reference = await directory.find(Owner.parse(owner))
     except ContractError:
         return None
+    return None if reference is None else turn_id(reference, id)

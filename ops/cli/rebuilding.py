@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 from rich.console import Console
@@ -11,6 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsed
 from rich.progress import Progress as Bars
 
 from ops.cli.target import Target
+from ops.keyring import open_keys
 from ops.keys import audit_key
 from projections import rebuild as rebuilding
 from projections.rebuild import Progress, Report
@@ -19,21 +20,23 @@ from projections.view import View, ViewSettings
 from projections.views import build_views
 
 
-def _parts(target: Target, name: str) -> tuple[View, RunnerConfig]:
+@asynccontextmanager
+async def _parts(target: Target, name: str) -> AsyncIterator[tuple[View, RunnerConfig]]:
     settings = ViewSettings(topics=target.topics, audit_key=audit_key(target.settings.data_dir))
-    return build_views(settings, [name])[name], RunnerConfig(target.bootstrap, target.dsn)
+    async with open_keys(target.settings, target.dsn) as ring:
+        yield build_views(settings, [name])[name], RunnerConfig(target.bootstrap, target.dsn, keys=ring.keys)
 
 
 async def verify_view(target: Target, name: str, progress: Progress) -> Report:
     """Compare a live view with one made from the log alone."""
-    view, config = _parts(target, name)
-    return await rebuilding.verify(view, config, progress=progress)
+    async with _parts(target, name) as (view, config):
+        return await rebuilding.verify(view, config, progress=progress)
 
 
 async def rebuild_view(target: Target, name: str, force: bool, progress: Progress) -> Report:
     """Make a view anew and promote it. Raises ProjectionError."""
-    view, config = _parts(target, name)
-    return await rebuilding.rebuild(view, config, force=force, progress=progress)
+    async with _parts(target, name) as (view, config):
+        return await rebuilding.rebuild(view, config, force=force, progress=progress)
 
 
 @contextmanager

@@ -11,6 +11,7 @@ import psycopg
 
 from ops.cli.errors import NotRunning
 from ops.cli.out import moment
+from ops.cli.owners import find
 from ops.cli.show import messages_of
 from ops.cli.target import Target
 from ops.cli.topics import turns_at
@@ -44,11 +45,14 @@ class Answer:
 
 async def ask(target: Target, owner: Owner, question: str, k: int) -> list[Answer]:
     """The best ``k`` memories of ``owner`` with their sources. Raises NotRunning where the embeddings endpoint is away."""
+    reference = await find(target, owner)
+    if reference is None:
+        return []
     embedder = make_embedder(target.settings)
     try:
         [vector] = await embedder.embed([question])
         async with open_recall(target.settings, target.dsn, embedder, connections=1) as recall:
-            found = await recall.search(owner.reference, question, vector, k, datetime.now(UTC))
+            found = await recall.search(reference, question, vector, k, datetime.now(UTC))
     except ExtractionError as error:
         raise NotRunning(f"the question could not be embedded: {error.reason}", "check EMBEDDING_BASE_URL") from None
     finally:
@@ -56,7 +60,7 @@ async def ask(target: Target, owner: Owner, question: str, k: int) -> list[Answe
     offsets = await _source_offsets(target, [memory.memory_id for memory in found])
     # all turns of an owner stand in one partition of conversation.events
     partition = found[0].provenance.partition if found else 0
-    turns = await turns_at(target.bootstrap, target.topics, partition, offsets.values()) if found else {}
+    turns = await turns_at(target, partition, offsets.values()) if found else {}
 
     def sources(memory: Recalled) -> tuple[Source, ...]:
         made = []

@@ -91,7 +91,7 @@ class RunningSet:
     def _set_up(self) -> None:
         from ops.wiring_setup import set_up
 
-        asyncio.run(set_up(self.target.bootstrap, self.target.dsn, self.target.topics, self.settings.data_dir))
+        asyncio.run(set_up(self.settings, self.target.bootstrap, self.target.dsn))
 
     def _take_lock(self) -> None:
         """One set per folder: two would take each other's views away."""

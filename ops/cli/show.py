@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,7 +16,9 @@ from ops.cli.saying import says
 from schemas import codec
 from schemas.errors import ContractError, SealedValue
 from schemas.sealed import Sealed, text_of
+from schemas.sealing import Keys, opening
 from schemas.types import ConversationTurn, InboxTurn, MemoryEmbedding, WorkParked
+from schemas.value import Value
 
 COLOURS = {
     "MemoryAdded": "green",
@@ -58,6 +60,19 @@ def shown(raw: Any) -> Shown:
     key = raw.key.decode("utf-8", "replace") if raw.key is not None else None
     at = datetime.fromtimestamp(raw.timestamp / 1000, UTC)
     return Shown(raw.topic, raw.partition, raw.offset, at, key, kind, record, problem, headers)
+
+
+async def opened(keys: Keys, items: Sequence[Shown]) -> list[Shown]:
+    """``items`` with their values opened; one that was tampered with stays closed."""
+    open_one = await opening(keys, [item.record for item in items if isinstance(item.record, Value)])
+    return [_opened(item, open_one) for item in items]
+
+
+def _opened(item: Shown, open_one: Callable[[Any], Any]) -> Shown:
+    try:
+        return replace(item, record=open_one(item.record)) if isinstance(item.record, Value) else item
+    except SealedValue:
+        return item
 
 
 def _plain_json(value: bytes, problem: str) -> tuple[Any, str, str | None]:
@@ -125,11 +140,11 @@ def messages_of(turn: ConversationTurn | None, references: Sequence[str]) -> lis
     return [
         {
             "message_id": m.message_id,
-            "producer_message_id": m.message_id if m.producer_id is None else m.producer_id.text,
+            "producer_message_id": text_of(m.producer_id) or m.message_id,
             "role": m.role,
             "name": text_of(m.name),
             "content": m.content.text,
         }
         for m in turn.messages
-        if not wanted or m.message_id in wanted
+        if (not wanted or m.message_id in wanted) and not m.content.is_destroyed
     ]

@@ -1,13 +1,13 @@
-"""Statements that somebody asks to remember: checked, sealed as this version seals, with their fingerprints."""
+"""Statements that somebody asks to remember: checked, with their fingerprints; they are sealed when they are sent."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ops.cli.asking import Request
 from ops.cli.errors import CliError, UsageError
 from ops.cli.target import Target
-from ops.keys import check_key, local_key
-from schemas.fingerprint import details_fingerprint, fingerprint, owner_key, slug_fingerprint
+from schemas.fingerprint import details_fingerprint, fingerprint, slug_fingerprint
 from schemas.owner import Owner
 from schemas.sealed import Sealed, maybe
 from schemas.types import CommandMeta, Remember, Revise
@@ -24,15 +24,12 @@ class Statements:
         self._policy, self._owner, self._key = target.settings.policy, owner, key
 
     @classmethod
-    async def of(cls, target: Target, owner: Owner) -> Statements:
-        """With the fingerprint key of this installation. Raises CliError where it is not here, KeyFileError for another one."""
-        folder = target.settings.data_dir
-        if not (folder / "keys" / "local.key").is_file():
-            hint = "work in the folder of the workers, or copy its keys/local.key: under another key nothing is recognised"
-            raise CliError(f"{folder} holds no fingerprint key", hint)
-        key = local_key(folder)
-        await check_key(target.dsn, "local", key)
-        return cls(target, owner, owner_key(key, owner.reference))
+    async def of(cls, request: Request) -> Statements:
+        """With the owner's fingerprint key. Raises CliError where the owner was erased in this moment."""
+        key = await request.keys.fingerprint_key(request.reference)
+        if key is None:
+            raise CliError("the owner was erased", "ask again: a new memory begins")
+        return cls(request.target, request.owner, key)
 
     def remember(
         self, meta: CommandMeta, text: str, *, slug: str | None = None, category: str | None = None, tags: Sequence[str] = ()

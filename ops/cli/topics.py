@@ -11,8 +11,11 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from ops.cli.errors import NotRunning, UsageError
+from ops.cli.target import Target
+from ops.keyring import open_keys
 from schemas import codec
 from schemas.errors import ContractError
+from schemas.sealing import open_all
 from schemas.topics import Topics
 from schemas.types import ConversationTurn
 
@@ -125,15 +128,16 @@ def _near(offsets: Iterable[int]) -> list[list[int]]:
     return groups
 
 
-async def turns_at(bootstrap: str, topics: Topics, partition: int, offsets: Iterable[int]) -> dict[int, ConversationTurn]:
-    """Admitted turns by their offset in one partition of conversation.events; those that cannot be read are left out."""
+async def turns_at(target: Target, partition: int, offsets: Iterable[int]) -> dict[int, ConversationTurn]:
+    """Admitted turns, opened, by their offset in one partition of conversation.events; those that cannot be read are left out."""
     turns: dict[int, ConversationTurn] = {}
-    async with topic_reader(bootstrap) as consumer:
-        async for record in records_at(consumer, TopicPartition(topics.conversation, partition), offsets):
+    async with topic_reader(target.bootstrap) as consumer:
+        async for record in records_at(consumer, TopicPartition(target.topics.conversation, partition), offsets):
             try:
                 turn = codec.decode(record.value or b"")
             except ContractError:
                 continue
             if isinstance(turn, ConversationTurn):
                 turns[record.offset] = turn
-    return turns
+    async with open_keys(target.settings, target.dsn, connections=1) as ring:
+        return dict(zip(turns, await open_all(ring.keys, list(turns.values())), strict=True))

@@ -11,6 +11,7 @@ from typing import Any
 
 from ops.cli.errors import CliError
 from ops.cli.outcomes import Outcomes
+from ops.cli.owners import known
 from ops.cli.target import Target
 from ops.demo.play import Claim, publish, settle
 from ops.demo.steps import Steps
@@ -143,10 +144,11 @@ async def _ask_all(target: Target, script: LocomoScript) -> list[Asked]:
     embedder = make_embedder(target.settings)
     asked = []
     now = datetime.now(UTC)
+    owner = await known(target, script.owner)
     async with open_recall(target.settings, target.dsn, embedder, connections=1) as recall:
         for question in script.questions:
             [vector] = await embedder.embed([question.question])
-            found = await recall.search(script.owner.reference, question.question, vector, K, now)
+            found = await recall.search(owner, question.question, vector, K, now)
             said = {m for memory in found for mention in memory.provenance.mentions for m in mention.producer_message_ids}
             asked.append(Asked(question, tuple(found), not said.isdisjoint(question.evidence)))
     await embedder.close()

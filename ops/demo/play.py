@@ -12,12 +12,13 @@ from aiokafka import TopicPartition
 from ops.cli.errors import CliError
 from ops.cli.forgetting import forget
 from ops.cli.outcomes import Outcomes, wait_for_turns
+from ops.cli.owners import known, turn_ids
 from ops.cli.rebuilding import rebuild_view
 from ops.cli.recalling import Answer, ask
 from ops.cli.target import Target
 from ops.cli.topics import read_until, topic_reader
 from ops.demo.archive import MemoryRow, memories, number, until
-from ops.demo.script import Script, turn_id_of
+from ops.demo.script import Script
 from ops.demo.steps import Steps
 from ops.settings import Settings
 from ops.wiring import make_embedder
@@ -77,11 +78,12 @@ class Played:
 
 
 async def publish(target: Target, turns: tuple[InboxTurn, ...]) -> list[str]:
-    """Publish turns; their ids."""
+    """Publish turns; the ids that admission gives them."""
+    ids = await turn_ids(target, turns)
     async with InboxProducer(target.bootstrap, target.topics) as producer:
         for turn in turns:
             await producer.publish(turn)
-    return [turn_id_of(turn) for turn in turns]
+    return ids
 
 
 async def settle(target: Target, turn_ids: list[str], steps: Steps, timeout_s: float = TURNS_S) -> Outcomes:
@@ -108,9 +110,10 @@ async def play(target: Target, script: Script, steps: Steps) -> Played:
     async with await psycopg.AsyncConnection.connect(target.dsn, autocommit=True) as connection:
         rows = await memories(connection)
         steps.say("looking at what was mentioned twice")
-        reheat = await _reheat(target, script, rows)
+        made = _made(script, turn_ids, rows)
+        reheat = await _reheat(target, script, made)
         steps.say("forgetting one memory")
-        victim, before, after = await _forget(target, script, rows)
+        victim, before, after = await _forget(target, script, made, len(rows))
         left = await number(connection, "SELECT count(*) FROM memory_embedding WHERE memory_id::text = %s", victim.memory_id)
         left += await number(connection, "SELECT count(*) FROM thermal_memory_archive WHERE id::text = %s", victim.memory_id)
         steps.say("asking")
@@ -123,10 +126,14 @@ async def play(target: Target, script: Script, steps: Steps) -> Played:
     return played
 
 
-async def _reheat(target: Target, script: Script, rows: list[MemoryRow]) -> Reheat:
+def _made(script: Script, turn_ids: list[str], rows: list[MemoryRow]) -> dict[str | None, list[MemoryRow]]:
+    """Memories by the producer's id of the turn that made them."""
+    return {turn.id: [row for row in rows if row.turn_id == id] for turn, id in zip(script.turns, turn_ids, strict=True)}
+
+
+async def _reheat(target: Target, script: Script, made: dict[str | None, list[MemoryRow]]) -> Reheat:
     said = script.turns_saying(script.repeated)
-    owner = Owner.parse(said[0].owner).reference
-    found = [row for row in rows if row.turn_id == turn_id_of(said[0])]
+    owner, found = await known(target, Owner.parse(said[0].owner)), made[said[0].id]
     if len(found) != 1:
         raise CliError(f"the repeated statement made {len(found)} memories instead of one")
     added, reheated = await _history(target, owner, found[0].memory_id)
@@ -150,15 +157,16 @@ async def _history(target: Target, owner: str, memory_id: str) -> tuple[MemoryAd
     raise CliError(f"the log holds {len(events)} events of the repeated memory instead of two")
 
 
-async def _forget(target: Target, script: Script, rows: list[MemoryRow]) -> tuple[MemoryRow, list[Answer], list[Answer]]:
+async def _forget(
+    target: Target, script: Script, made: dict[str | None, list[MemoryRow]], memories: int
+) -> tuple[MemoryRow, list[Answer], list[Answer]]:
     [said] = script.turns_saying(script.to_forget)
-    owner = Owner.parse(said.owner)
-    found = [row for row in rows if row.turn_id == turn_id_of(said)]
+    owner, found = Owner.parse(said.owner), made[said.id]
     if len(found) != 1:
         raise CliError(f"the statement to forget made {len(found)} memories instead of one")
     before = await ask(target, owner, script.forgotten_question, 3)
     await forget(target, owner, [found[0].memory_id], VIEWS_S)
-    after = await ask(target, owner, script.forgotten_question, len(rows))
+    after = await ask(target, owner, script.forgotten_question, memories)
     return found[0], before, after
 
 

@@ -10,8 +10,6 @@ from typing import Any
 import msgspec
 import orjson
 
-from schemas.ids import turn_id
-from schemas.owner import Owner
 from schemas.types import InboxTurn
 
 LAST_TURN_BACK = timedelta(hours=1)
@@ -39,12 +37,6 @@ class Script:
     def turns_saying(self, text: str) -> list[InboxTurn]:
         """Turns in which a message is exactly ``text``."""
         return [turn for turn in self.turns if any(m.content == text for m in turn.messages)]
-
-
-def turn_id_of(turn: InboxTurn) -> str:
-    """The id that admission gives to a turn of the script."""
-    assert turn.id is not None
-    return turn_id(Owner.parse(turn.owner).reference, turn.id)
 
 
 def load_script(now: datetime) -> Script:

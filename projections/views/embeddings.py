@@ -114,7 +114,9 @@ class EmbeddingsView:
                 case None:
                     delivered.append((parse_key(placed.key or b""), None))
                 case MemoryEmbedding() as record:
-                    delivered.append(((UUID(record.memory_id), record.head, record.model), _vector(record)))
+                    # of a forgotten memory's vector the key is gone, and the tombstone follows
+                    made = None if record.vector.is_destroyed else _vector(record)
+                    delivered.append(((UUID(record.memory_id), record.head, record.model), made))
         await self._forget(target, forgotten)
         await self._erase(target, erased)
         await self._deliver(target, delivered)
@@ -169,6 +171,8 @@ def _check_embedding(key: bytes | None, record: MemoryEmbedding) -> None:
         raise BrokenRecord("memory_id or owner is not a UUID")
     if key != embedding_key(record.memory_id, record.head, record.model):
         raise BrokenRecord("key and record name different vectors")
+    if record.vector.is_destroyed:
+        return
     if not 0 < record.dimensions <= MAX_DIMENSIONS or len(record.vector.raw) != 4 * record.dimensions:
         raise BrokenRecord("the vector has another length than its dimensions say")
     if not Vector(record.vector.raw).finite:

@@ -66,7 +66,7 @@ class ThermalView:
                 case MemoryPinned() | MemoryUnpinned() as event:
                     fold.change(placed, thermal_rows.pinned(placed, event), None)
                 case MemoryForgotten() as event:
-                    fold.forget(UUID(event.memory_id))
+                    fold.forget(UUID(event.memory_id), event.include_source)
                 case OwnerErased() as event:
                     fold.erase(UUID(event.meta.owner))
         await fold.write(target)
@@ -83,6 +83,9 @@ class _Fold:
         self._mentions: dict[UUID, list[Row]] = defaultdict(list)
         self._late: dict[UUID, list[Row]] = defaultdict(list)
         self._of_owner: dict[UUID, set[UUID]] = defaultdict(set)
+        self._with_source: dict[UUID, None] = {}
+        self._destroyed: set[str] = set()
+        """Messages that were destroyed with a memory: their producers' ids leave the rows of other memories too."""
 
     def add(self, placed: Placed, event: MemoryAdded) -> None:
         memory = UUID(event.memory_id)
@@ -107,7 +110,11 @@ class _Fold:
         if source is not None:
             mentions[memory].append(thermal_rows.mention(placed, memory, source))
 
-    def forget(self, memory: UUID) -> None:
+    def forget(self, memory: UUID, include_source: bool) -> None:
+        if include_source:
+            self._with_source[memory] = None
+            for rows in (self._mentions, self._late):
+                self._destroyed.update(id for row in rows.get(memory, ()) for id in row[thermal_rows.MESSAGE_IDS])
         self._drop(memory)
         self._gone[memory] = None
 
@@ -121,6 +128,10 @@ class _Fold:
             held.pop(memory, None)
 
     async def write(self, target: Target) -> None:
+        if self._with_source:
+            query = f"SELECT unnest(message_ids) FROM {target.name(MENTION)} WHERE memory_id = ANY(%s)"
+            rows = await (await target.conn.execute(query, (list(self._with_source),))).fetchall()
+            self._destroyed.update(row[0] for row in rows)
         await self._delete(target)
         await target.upsert(ARCHIVE, list(self._added.values()))
         alike: dict[str, list[Row]] = defaultdict(list)
@@ -136,6 +147,19 @@ class _Fold:
             f"WHERE EXISTS (SELECT 1 FROM {target.name(ARCHIVE)} WHERE id = %s) ON CONFLICT DO NOTHING"
         )
         await target.run(insert, ([*row, memory] for memory, rows in self._late.items() for row in rows))
+        await self._forget_labels(target)
+
+    async def _forget_labels(self, target: Target) -> None:
+        """A destroyed message goes by our reference, as it does in a replay, which can no longer read its producer's id."""
+        if self._destroyed:
+            for table in (ARCHIVE, MENTION):
+                await target.conn.execute(
+                    f"UPDATE {target.name(table)} SET producer_message_ids = ARRAY("
+                    "SELECT CASE WHEN said.id = ANY(%(gone)s) THEN said.id ELSE said.label END "
+                    "FROM unnest(message_ids, producer_message_ids) WITH ORDINALITY AS said (id, label, place) "
+                    "ORDER BY said.place) WHERE message_ids && %(gone)s",
+                    {"gone": sorted(self._destroyed)},
+                )
 
     async def _delete(self, target: Target) -> None:
         archive, mention = target.name(ARCHIVE), target.name(MENTION)

@@ -12,7 +12,7 @@ from psycopg.types.json import Jsonb
 
 from projections.records import Placed
 from projections.view import Column, Row, Table
-from schemas.sealed import Sealed
+from schemas.sealed import Sealed, left_of, text_of
 from schemas.types import (
     MemoryAdded,
     MemoryPinned,
@@ -102,6 +102,7 @@ MENTION = Table(
 )
 
 _AT = {name: i for i, name in enumerate(ARCHIVE.names)}
+MESSAGE_IDS = MENTION.names.index("message_ids")
 
 
 @dataclass(slots=True)
@@ -146,7 +147,7 @@ class Patch:
 def added(placed: Placed, event: MemoryAdded) -> list[Any]:
     """The row of a new memory, in the order of the archive's columns."""
     meta, source = event.meta, event.source
-    user = event.user_id.text
+    user = left_of(event.user_id)
     metadata = {"source": REQUESTED if source is None else EXTRACTED, "user_id": user, "mem0_event": "ADD", **_named(event)}
     if source is not None:
         metadata["agent_id"] = source.agent_id
@@ -157,7 +158,7 @@ def added(placed: Placed, event: MemoryAdded) -> list[Any]:
         "temperature_score": event.temperature,
         "memory_type": MEMORY_TYPE,
         "metadata": Jsonb(metadata),
-        "tags": base + [tag.text for tag in event.tags],
+        "tags": base + [left_of(tag) for tag in event.tags],
         "created_at": meta.occurred_at,
         "last_access": meta.occurred_at,
         "access_count": 1,
@@ -187,7 +188,7 @@ def reheated(placed: Placed, event: MemoryReheated) -> Patch:
 def revised(placed: Placed, event: MemoryRevised) -> Patch:
     """Other words. What the event leaves out stays as it is."""
     columns = {**_warmed(placed, event), **_words(event.content), "version": event.version}
-    tags = None if event.tags is None else [tag.text for tag in event.tags]
+    tags = None if event.tags is None else [left_of(tag) for tag in event.tags]
     return Patch(columns, {"mem0_event": "UPDATE", **_named(event)}, tags)
 
 
@@ -216,7 +217,9 @@ def _warmed(placed: Placed, event: MemoryReheated | MemoryRevised) -> dict[str, 
 
 
 def _words(content: Sealed) -> dict[str, Any]:
-    return {"memory_hash": hashlib.sha256(content.raw).hexdigest(), "original_content": content.text}
+    # of a memory that was forgotten the words are gone when a replay comes by; its forgetting takes the row away
+    text = left_of(content)
+    return {"memory_hash": hashlib.sha256(text.encode()).hexdigest(), "original_content": text}
 
 
 def _event(placed: Placed) -> dict[str, Any]:
@@ -233,18 +236,18 @@ def _turn(source: SourceRef | None) -> dict[str, Any]:
         return {"turn_id": None, "session_id": None, "source_offset": None, "message_ids": [], "producer_message_ids": []}
     return {
         "turn_id": source.turn_id,
-        "session_id": source.session_id.text,
+        "session_id": left_of(source.session_id),
         "source_offset": source.source_offset,
         "message_ids": [m.message_id for m in source.messages],
-        "producer_message_ids": [m.message_id if m.producer_id is None else m.producer_id.text for m in source.messages],
+        "producer_message_ids": [text_of(m.producer_id) or m.message_id for m in source.messages],
     }
 
 
 def _named(event: MemoryAdded | MemoryRevised) -> dict[str, Any]:
     """Slug, category and further metadata, as far as the event has them."""
-    named: dict[str, Any] = {name: value.text for name in ("slug", "category") if (value := getattr(event, name)) is not None}
+    named: dict[str, Any] = {name: left_of(value) for name in ("slug", "category") if (value := getattr(event, name)) is not None}
     if event.extra is not None:
-        named["extra"] = _json(event.extra.text)
+        named["extra"] = _json(left_of(event.extra))
     return named
 
 

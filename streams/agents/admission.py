@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 from aiokafka import AIOKafkaProducer
 
 from schemas import codec, envelope
-from schemas.types import ConversationTurn
+from schemas.sealing import seal
 from streams import kafka
-from streams.agents.admit import InboxPosition, admit
+from streams.agents.admit import Admissible, InboxPosition, admit
 from streams.config import WorkerConfig
 from streams.failures import Refused
 from streams.stage import Work
@@ -23,21 +23,21 @@ TIME_HEADER = "emberlog-inbox-time"
 class JudgedWork(Work):
     """An inbox record with its turn, or with the reason why it is refused."""
 
-    verdict: ConversationTurn | str
+    verdict: Admissible | str
 
     @property
     def lane(self) -> str:
-        """The owner's; a refused record has its own, where it is parked."""
-        return f"{self.partition}/{self.offset}" if isinstance(self.verdict, str) else self.verdict.owner
+        """The owner's; a refused record has its own, where it is parked. For this process only: it is the owner in clear."""
+        return f"{self.partition}/{self.offset}" if isinstance(self.verdict, str) else str(self.verdict.owner)
 
 
 def judge(work: Work, timestamp: float) -> JudgedWork:
     """``work`` with its verdict, and with its record's time (seconds) as a header: parked and tried again, it keeps it."""
     headers = work.headers if TIME_HEADER in work.headers else {**work.headers, TIME_HEADER: repr(timestamp).encode()}
     stamped = Work(work.topic, work.partition, work.offset, work.key, work.value, headers)
-    verdict: ConversationTurn | str
+    verdict: Admissible | str
     try:
-        verdict = _turn(stamped)
+        verdict = _admissible(stamped)
     except Refused as error:
         verdict = error.reason
     return JudgedWork(work.topic, work.partition, work.offset, work.key, work.value, headers, verdict)
@@ -52,19 +52,16 @@ class Admission:
 
     async def __call__(self, work: Work) -> None:
         """Publish the turn. Raises Refused or Away. Work that comes back from the parking lot is judged anew."""
-        verdict = work.verdict if isinstance(work, JudgedWork) else _turn(work)
+        verdict = work.verdict if isinstance(work, JudgedWork) else _admissible(work)
         if isinstance(verdict, str):
             raise Refused(verdict)
-        topics = self.config.topics
-        headers = envelope.headers_for(
-            verdict, id=verdict.turn_id, source=SOURCE, subject=verdict.owner, time=verdict.occurred_at
-        )
-        await kafka.send_to_owner(
-            self.producer, topics.conversation, topics.partitions, verdict.owner, codec.encode(verdict), headers
-        )
+        reference = await self.config.directory.reference_of(verdict.owner)
+        turn, topics = await seal(self.config.keys, verdict.turn(reference)), self.config.topics
+        headers = envelope.headers_for(turn, id=turn.turn_id, source=SOURCE, subject=turn.owner, time=turn.occurred_at)
+        await kafka.send_to_owner(self.producer, topics.conversation, topics.partitions, turn.owner, codec.encode(turn), headers)
 
 
-def _turn(work: Work) -> ConversationTurn:
+def _admissible(work: Work) -> Admissible:
     try:
         timestamp = datetime.fromtimestamp(float(work.headers[TIME_HEADER]), UTC)
     except (KeyError, ValueError, OverflowError, OSError):

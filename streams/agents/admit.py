@@ -28,8 +28,35 @@ class InboxPosition:
     timestamp: datetime
 
 
-def admit(value: bytes | None, at: InboxPosition, now: datetime) -> ConversationTurn:
-    """The turn in an inbox record. Raises Refused with a reason free of content. ``now`` only guards against dates to come."""
+@dataclass(frozen=True, slots=True)
+class Admissible:
+    """What an inbox record says, checked. ``named`` is the turn's id as its producer gave it, else the record's own."""
+
+    owner: Owner
+    form: InboxTurnForm
+    occurred_at: datetime
+    named: str
+
+    def turn(self, reference: str) -> ConversationTurn:
+        """The turn of the owner who goes by ``reference``, in plain."""
+        form, turn = self.form, ids.turn_id(reference, self.named)
+        return ConversationTurn(
+            turn_id=turn,
+            owner=reference,
+            user_id=Sealed.of(self.owner.id),
+            agent_id=form.agent_id or DEFAULT_AGENT,
+            session_id=Sealed.of(form.session_id),
+            occurred_at=self.occurred_at,
+            messages=_messages(form, reference, turn),
+            tool_calls=tuple(ToolCall(c.name, maybe(c.arguments), maybe(c.result)) for c in form.tool_calls or ()),
+            model_messages=maybe(form.model_messages),
+            skill=form.skill,
+            latency_ms=form.latency_ms or {},
+        )
+
+
+def admit(value: bytes | None, at: InboxPosition, now: datetime) -> Admissible:
+    """What is in an inbox record. Raises Refused with a reason free of content. ``now`` only guards against dates to come."""
     form = read_form(value)
     try:
         owner = Owner.parse(form.owner)
@@ -43,24 +70,18 @@ def admit(value: bytes | None, at: InboxPosition, now: datetime) -> Conversation
             raise Refused("a time lies before 1970")
     # where the producer gives no id, the inbox position is one: the same record delivered again is the same turn
     named = form.id if form.id is not None else ids.record_id(at.topic, at.partition, at.offset)
-    turn = ids.turn_id(owner.reference, named)
-    return ConversationTurn(
-        turn_id=turn,
-        owner=owner.reference,
-        user_id=Sealed.of(owner.id),
-        agent_id=form.agent_id or DEFAULT_AGENT,
-        session_id=Sealed.of(form.session_id),
-        occurred_at=occurred_at,
-        messages=_messages(form, owner.reference, turn),
-        tool_calls=tuple(ToolCall(c.name, maybe(c.arguments), maybe(c.result)) for c in form.tool_calls or ()),
-        model_messages=maybe(form.model_messages),
-        skill=form.skill,
-        latency_ms=form.latency_ms or {},
-    )
+    _check_ids(form)
+    return Admissible(owner, form, occurred_at, named)
+
+
+def _check_ids(form: InboxTurnForm) -> None:
+    given = [m.id for m in form.messages if m.id is not None]
+    if len(set(given)) < len(given):
+        raise Refused("two messages of the turn have the same id")
 
 
 def _messages(form: InboxTurnForm, owner: str, turn: str) -> tuple[Message, ...]:
-    messages = tuple(
+    return tuple(
         Message(
             message_id=ids.message_reference(owner, m.id) if m.id is not None else ids.message_id(turn, i),
             role=m.role,
@@ -72,6 +93,3 @@ def _messages(form: InboxTurnForm, owner: str, turn: str) -> tuple[Message, ...]
         )
         for i, m in enumerate(form.messages)
     )
-    if len({m.message_id for m in messages}) < len(messages):
-        raise Refused("two messages of the turn have the same id")
-    return messages

@@ -15,8 +15,9 @@ import numpy as np
 from aiokafka import AIOKafkaProducer
 
 from schemas import codec, envelope, ids
-from schemas.errors import ContractError
+from schemas.errors import ContractError, KeyLost
 from schemas.sealed import Sealed
+from schemas.sealing import ItemKey
 from schemas.types import MemoryAdded, MemoryEmbedding, MemoryForgotten, MemoryRevised
 from streams import kafka
 from streams.config import WorkerConfig
@@ -89,7 +90,7 @@ class Embed:
         try:
             event = codec.decode(work.value or b"")
             if isinstance(event, MemoryAdded | MemoryRevised):
-                await self._said(event, event.content.text)
+                await self._said(event)
             elif isinstance(event, MemoryForgotten):
                 await self._forgotten(event)
         except ContractError as error:
@@ -99,26 +100,39 @@ class Embed:
     def _model(self) -> str:
         return self.config.embedder.name
 
-    async def _said(self, event: MemoryAdded | MemoryRevised, text: str) -> None:
+    async def _said(self, event: MemoryAdded | MemoryRevised) -> None:
+        key = await self._key(event.content)
+        if event.content.is_destroyed or (key is None and event.content.key_id is not None):
+            return  # forgotten meanwhile: its tombstone follows
+        text = event.content.text if key is None else key.open(event.content).decode()
         try:
             vector = await self.embedder.embed(text)
         except ModelUnavailable as error:
             raise Away(error.reason) from None
         except ExtractionError as error:
             raise Failed(error.reason) from None
-        meta = event.meta
+        meta, data = event.meta, np.asarray(vector, dtype="<f4").tobytes()
         record = MemoryEmbedding(
             memory_id=event.memory_id,
             owner=meta.owner,
             head=HEAD,
             model=self._model,
             dimensions=len(vector),
-            vector=Sealed(np.asarray(vector, dtype="<f4").tobytes()),
+            vector=Sealed(data) if key is None else key.seal(data),
             sequence=meta.sequence,
         )
         made_from = ids.event_id(meta.owner, meta.sequence)
         headers = envelope.headers_for(record, id=made_from, source=SOURCE, subject=meta.owner, time=meta.occurred_at)
         await self._send(meta.owner, event.memory_id, codec.encode(record), headers)
+
+    async def _key(self, content: Sealed) -> ItemKey | None:
+        """The key of the words, under which their vector is sealed too: they are destroyed together. None for words in plain."""
+        if content.key_id is None:
+            return None
+        try:
+            return (await self.config.keys.for_opening([content.key_id]))[content.key_id]
+        except KeyLost as error:
+            raise Refused(str(error)) from None
 
     async def _forgotten(self, event: MemoryForgotten) -> None:
         headers = [("ce_subject", event.meta.owner.encode()), ("ce_time", datetime.now(UTC).isoformat().encode())]

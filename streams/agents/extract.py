@@ -7,11 +7,13 @@ from dataclasses import dataclass
 
 import structlog
 from aiokafka import AIOKafkaProducer
+from msgspec.structs import replace
 
 from schemas import codec, envelope
 from schemas.errors import ContractError, SealedValue
-from schemas.fingerprint import fingerprint, owner_key
-from schemas.sealed import Sealed
+from schemas.fingerprint import fingerprint
+from schemas.sealed import Sealed, left_of
+from schemas.sealing import open_all, seal
 from schemas.types import CommandMeta, ConversationTurn, Fact, FactsExtracted, Message, MessageRef
 from streams import kafka
 from streams.config import WorkerConfig
@@ -28,6 +30,10 @@ MAX_FACTS = 200
 MAX_FACT_BYTES = 300_000
 """Bounds on one command: its events must fit into one record batch. What exceeds them is counted as failed."""
 
+NOTHING = ports.Extraction(
+    (), (), 0, extractor="none", model="", prompt_version="", prompt_tokens=0, completion_tokens=0, rules=True
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Extract:
@@ -39,19 +45,28 @@ class Extract:
 
     async def __call__(self, work: Work) -> None:
         """Extract and publish. Raises Refused, Failed or Away."""
-        turn = read_turn(work)
+        turn = await self._opened(read_turn(work))
         try:
             before = self.messages.of(turn.owner, turn.session_id)
-            opened = to_extract(turn, before)
+            said = to_extract(turn, before)
         except SealedValue as error:
             raise Refused(str(error)) from None
-        extraction = await self._extract(opened)
-        command = self._command(turn, before, work.offset, extraction)
-        cause = await self._send(command)
+        # what was destroyed before it was extracted taught nothing, which the log is to say as well
+        extraction = await self._extract(said) if said.messages else NOTHING
+        command = await self._command(turn, before, work.offset, extraction)
+        cause = await self._send(await seal(self.config.keys, command))
         if self.config.recent is not None:
             vectors = [f.vector for f in extraction.facts[: len(command.facts)]]
             self.config.recent.remember(command, cause, vectors)
         self.messages.add(turn)
+
+    async def _opened(self, turn: ConversationTurn) -> ConversationTurn:
+        """The turn in plain, without the messages that were destroyed. Raises Refused."""
+        try:
+            [opened] = await open_all(self.config.keys, [turn])
+        except SealedValue as error:
+            raise Refused(str(error)) from None
+        return replace(opened, messages=tuple(m for m in opened.messages if not m.content.is_destroyed))
 
     async def _extract(self, turn: ports.TurnToExtract) -> ports.Extraction:
         try:
@@ -64,10 +79,10 @@ class Extract:
         except TimeoutError:
             raise Failed("the extractor did not answer in time") from None
 
-    def _command(
+    async def _command(
         self, turn: ConversationTurn, before: tuple[Message, ...], offset: int, extraction: ports.Extraction
     ) -> FactsExtracted:
-        facts = self._facts(turn, before, extraction)
+        facts = await self._facts(turn, before, extraction)
         left_out = len(extraction.facts) - len(facts)
         if left_out:
             log.warning("facts beyond the limit of one turn were left out", turn=turn.turn_id, left_out=left_out)
@@ -90,9 +105,11 @@ class Extract:
             policy=self.config.policy,
         )
 
-    def _facts(self, turn: ConversationTurn, before: tuple[Message, ...], extraction: ports.Extraction) -> tuple[Fact, ...]:
-        """The extractor's facts in the contract's form, up to the limits of one command."""
-        key = owner_key(self.config.local_key, turn.owner)
+    async def _facts(self, turn: ConversationTurn, before: tuple[Message, ...], extraction: ports.Extraction) -> tuple[Fact, ...]:
+        """The extractor's facts in the contract's form, up to the limits of one command; none of an owner who was erased."""
+        key = await self.config.keys.fingerprint_key(turn.owner)
+        if key is None:
+            return ()
         shown = {label(m): MessageRef(m.message_id, m.producer_id) for m in (*before, *turn.messages)}
         facts: list[Fact] = []
         size = 0
@@ -125,9 +142,9 @@ def to_extract(turn: ConversationTurn, before: tuple[Message, ...]) -> ports.Tur
     return ports.TurnToExtract(
         turn_id=turn.turn_id,
         owner_ref=turn.owner,
-        user_id=turn.user_id.text,
+        user_id=left_of(turn.user_id),
         agent_id=turn.agent_id,
-        session_id=turn.session_id.text,
+        session_id=left_of(turn.session_id),
         occurred_at=turn.occurred_at,
         messages=tuple(map(as_said, turn.messages)),
         recent_messages=tuple(map(as_said, before)),

@@ -7,15 +7,17 @@ applied meanwhile are dropped at the first question (``RecentFacts``), so readin
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 
 import structlog
 from aiokafka import ConsumerRecord, TopicPartition
+from msgspec.structs import replace
 
 from schemas import codec, envelope
 from schemas.errors import ContractError
-from schemas.types import ConversationTurn, FactsExtracted
+from schemas.sealing import opening
+from schemas.types import ConversationTurn, FactsExtracted, Record
 from streams import kafka
 from streams.agents.accepting import Accepting
 from streams.config import WorkerConfig
@@ -38,15 +40,13 @@ async def seed_extraction(config: WorkerConfig, messages: RecentMessages, partit
     topics = config.topics
     recent = config.recent
 
-    def command(message: ConsumerRecord) -> None:
-        record = codec.decode(message.value or b"")
+    def command(record: Record, offset: int) -> None:
         if recent is not None and isinstance(record, FactsExtracted):
-            recent.remember(record, message.offset)
+            recent.remember(record, offset)
 
-    def turn(message: ConsumerRecord) -> None:
-        record = codec.decode(message.value or b"")
+    def turn(record: Record, _: int) -> None:
         if isinstance(record, ConversationTurn):
-            messages.add(record)
+            messages.add(replace(record, messages=tuple(m for m in record.messages if not m.content.is_destroyed)))
 
     decided = await committed_offsets(config.bootstrap, config.group("decide"), topics.commands)
     extracted = await committed_offsets(config.bootstrap, config.group("extract"), topics.conversation)
@@ -68,13 +68,34 @@ async def seed_accepting(config: WorkerConfig, accepting: Accepting, partitions:
     for partition in sorted(partitions):
         until = embedded.get(partition, 0)
         first = max(until - EVENTS_BACK, 0)
-        await _read(config, TopicPartition(events, partition), first, until, lambda m: accepting.feed(envelope.as_map(m.headers)))
+        async for messages in _batches(config, TopicPartition(events, partition), first, until):
+            for message in messages:
+                with suppress(ContractError):
+                    accepting.feed(envelope.as_map(message.headers))
 
 
 async def _read(
-    config: WorkerConfig, tp: TopicPartition, first: int, until: int | None, take: Callable[[ConsumerRecord], object]
+    config: WorkerConfig, tp: TopicPartition, first: int, until: int | None, take: Callable[[Record, int], None]
 ) -> None:
-    """Records of ``tp`` from offset ``first`` up to ``until``, or to the end."""
+    """Records of ``tp`` with their offsets, opened: from offset ``first`` up to ``until``, or to the end."""
+    async for messages in _batches(config, tp, first, until):
+        read = [(record, m.offset) for m in messages if (record := _decoded(m)) is not None]
+        open_one = await opening(config.keys, [record for record, _ in read])
+        for record, offset in read:
+            with suppress(ContractError):  # a value that was tampered with: the agent that reads the topic parks it
+                take(open_one(record), offset)
+
+
+def _decoded(message: ConsumerRecord) -> Record | None:
+    try:
+        return codec.decode(message.value or b"")
+    except ContractError:
+        return None  # it was or will be parked by the agent that reads the topic
+
+
+async def _batches(
+    config: WorkerConfig, tp: TopicPartition, first: int, until: int | None
+) -> AsyncIterator[list[ConsumerRecord]]:
     consumer = kafka.reader(config.bootstrap, "seed")
     await consumer.start()
     try:
@@ -84,10 +105,7 @@ async def _read(
         consumer.seek(tp, max(first, begin))
         while await consumer.position(tp) < end:
             batches = await consumer.getmany(tp, timeout_ms=1_000, max_records=1_000)
-            for message in batches.get(tp, ()):
-                if message.offset < end:
-                    with suppress(ContractError):  # it was or will be parked by the agent that reads the topic
-                        take(message)
+            yield [message for message in batches.get(tp, ()) if message.offset < end]
             await asyncio.sleep(0)
     finally:
         await consumer.stop()

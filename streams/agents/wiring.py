@@ -15,6 +15,7 @@ from streams.agents.accepting import Accepting
 from streams.agents.admission import Admission, judge
 from streams.agents.embed import EMBEDDED, BatchingEmbedder, Embed
 from streams.agents.extract import Extract
+from streams.agents.purging import InboxPurger
 from streams.agents.seeding import seed_accepting, seed_extraction
 from streams.app import build_app
 from streams.config import WorkerConfig
@@ -46,6 +47,7 @@ class Agents:
     producer: AIOKafkaProducer
     on_fatal: Callable[[BaseException], None]
     stages: list[Stage] = field(default_factory=list)
+    purgers: list[InboxPurger] = field(default_factory=list)
     runners: dict[int, PartitionRunner] = field(default_factory=dict)
     _waiting: set[str] = field(default_factory=set)
     ready: asyncio.Event = field(default_factory=asyncio.Event)
@@ -58,6 +60,8 @@ class Agents:
 
     async def stop(self) -> None:
         """Stop all work without finishing it."""
+        for purger in self.purgers:
+            await purger.stop()
         for stage in self.stages:
             await stage.stop()
         for runner in self.runners.values():
@@ -86,6 +90,8 @@ class Agents:
     def _admit(self) -> faust.App:
         admission = Admission(self.config, self.producer)
         stage = self._stage("admit", admission, in_flight=ADMIT_IN_FLIGHT, alone=True)
+        purger = InboxPurger(self.config.bootstrap, self.config.group("admit"), self.config.topics.inbox)
+        self.purgers.append(purger)
 
         async def on_event(event: Any) -> None:
             work = judge(work_of(event), event.message.timestamp)
@@ -94,10 +100,12 @@ class Agents:
         async def on_assigned(partitions: set[tuple[str, int]]) -> None:
             await self.lot.refresh()
             stage.assigned(partitions)
+            purger.assigned({p for _, p in partitions})
             self._assigned("admit")
 
         async def on_revoked() -> None:
             stage.assigned(set())
+            purger.assigned(set())
 
         return build_app(self.config, "admit", self.config.topics.inbox, on_event, on_assigned, on_revoked, self.on_fatal)
 

@@ -73,6 +73,8 @@ def _fact(draft: Draft, command: FactsExtracted, fact: Fact, place: int) -> _Out
     known = state.statement(fact.fingerprint)
     if state.holds_statement(known, command.source_offset):
         return _Outcome.HELD
+    if fact.text.is_destroyed:
+        return _Outcome.HELD
     for message in fact.evidence:
         if state.holds_message(message.message_id):
             return _Outcome.HELD

@@ -25,6 +25,7 @@ from streams.decider.memories import Said
 from streams.decider.state import MemoryState
 
 BY_REQUEST = "request"
+WORDS_GONE = "its words were destroyed before it was decided"
 
 
 def remember(draft: Draft, command: Remember) -> None:
@@ -32,6 +33,8 @@ def remember(draft: Draft, command: Remember) -> None:
     state = draft.state
     if (command.slug is None) != (command.slug_fingerprint is None):
         return draft.reject("a slug and its fingerprint come together")
+    if command.content.is_destroyed:
+        return draft.reject(WORDS_GONE)
     if _lack_a_fingerprint(command, *command.tags):
         return draft.reject("details and their fingerprint come together")
     if not memories.sound(command.policy) or not 0 <= command.salience <= 1:
@@ -119,6 +122,8 @@ def revise(draft: Draft, command: Revise) -> None:
         return draft.reject(draft.unknown(command.memory_id))
     if not memories.sound(command.policy):
         return draft.reject("the thermal policy holds impossible numbers")
+    if command.content.is_destroyed:
+        return draft.reject(WORDS_GONE)
     if _lack_a_fingerprint(command):
         return draft.reject("details and their fingerprint come together")
     if command.expected_version not in (None, memory.version):

@@ -17,8 +17,9 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import MessageSizeTooLargeError
 
 from schemas import codec, envelope, ids
-from schemas.errors import ContractError
+from schemas.errors import ContractError, KeyLost
 from schemas.sealed import Sealed
+from schemas.sealing import Keys, open_all, seal
 from schemas.topics import Topics, partition_of
 from schemas.types import ParkedRecord, ParkedResolved, ParkedRetryRequested, WorkParked
 from streams import kafka, tasks
@@ -54,8 +55,8 @@ LeaveListener = Callable[[Place], None]
 class ParkingLot:
     """Use as an async context manager; ``refresh`` before deciding what is parked after an assignment."""
 
-    def __init__(self, bootstrap: str, topics: Topics) -> None:
-        self._bootstrap, self._topics = bootstrap, topics
+    def __init__(self, bootstrap: str, topics: Topics, keys: Keys) -> None:
+        self._bootstrap, self._topics, self._keys = bootstrap, topics, keys
         self._places: dict[str, Place] = {}
         self._by_owner: dict[tuple[str, str], dict[str, Place]] = {}
         self._positions: dict[TopicPartition, int] = {}
@@ -122,7 +123,10 @@ class ParkingLot:
             await self._moved.wait_for(lambda: all(self._positions[tp] >= end for tp, end in ends.items()))
 
     async def read(self, place: Place) -> ParkedWork:
-        """The parked work itself, from the topic. Raises LookupError where it is gone, SealedValue where it cannot be opened."""
+        """The parked work itself, from the topic. Raises LookupError where it is gone, SealedValue where it cannot be opened.
+
+        Waits while the store of the keys is away.
+        """
         consumer = kafka.reader(self._bootstrap, "parking-read")
         await consumer.start()
         try:
@@ -135,7 +139,8 @@ class ParkingLot:
         record = codec.decode(message.value or b"")
         if message.offset != place.lot_offset or not isinstance(record, WorkParked):
             raise LookupError("the parked record is no longer on its topic")
-        return opened(record)
+        [open_record] = await kafka.until_done(lambda: open_all(self._keys, [record]), _waiting)
+        return opened(open_record)
 
     # -- changes; each returns once it was read back
 
@@ -171,6 +176,7 @@ class ParkingLot:
             value=sealed(value),
             headers={name: Sealed(content) for name, content in headers.items()},
         )
+        work = await kafka.until_done(lambda: self._sealed(work), _waiting)
         try:
             await self._write(work)
         except MessageSizeTooLargeError:
@@ -180,6 +186,14 @@ class ParkingLot:
             await self._write(work)
         log.warning("work parked", stage=stage, parked_id=work.parked_id, reason=work.reason, attempts=attempts)
         return work
+
+    async def _sealed(self, work: WorkParked) -> WorkParked:
+        try:
+            return await seal(self._keys, work)
+        except KeyLost:
+            # of an owner whom the store never had, as a foreign record may name one: under a key that is nobody's
+            nobody_s = await seal(self._keys, msgspec.structs.replace(work, owner=None))
+            return msgspec.structs.replace(nobody_s, owner=work.owner)
 
     async def resolve(self, place: Place, outcome: str) -> None:
         """Take ``place`` out of the lot: done, or dropped."""
@@ -194,7 +208,7 @@ class ParkingLot:
         key = (owner or record.parked_id).encode()
         sent = await kafka.until_done(
             lambda: self._producer.send_and_wait(topic, value, key=key, partition=partition, headers=headers),
-            lambda e: log.warning("parking waits for the broker", error=type(e).__name__),
+            _waiting,
         )
         tp, offset = TopicPartition(topic, partition), sent.offset
         async with self._moved:
@@ -270,3 +284,7 @@ class ParkingLot:
                 self._by_owner.pop((place.stage, place.owner), None)
         if place.stage in self._left:
             self._left[place.stage](place)
+
+
+def _waiting(error: BaseException) -> None:
+    log.warning("parking waits", error=type(error).__name__)

@@ -12,6 +12,7 @@ import pytest
 from benchmarks.freshness import load
 from benchmarks.freshness.arrivals import ADMITTED, DECIDED, EMBEDDED, EXTRACTED, PROJECTED, RECALLABLE, Seen
 from benchmarks.freshness.figures import PATH, latencies_ms, per_stage, summary
+from benchmarks.owners import fixed_reference
 from ops.standin.recording import Asked, Recording
 from schemas.types import InboxTurn
 from streams.producers import InboxProducer
@@ -55,7 +56,7 @@ def test_a_turn_that_never_arrived_is_no_figure() -> None:
 
 def test_every_turn_has_an_owner_and_a_fact_of_its_own_and_the_standin_knows_it() -> None:
     turns = [*load.utterances("a", 150), *load.utterances("b", 150)]
-    assert len({t.owner.reference for t in turns}) == len({t.text for t in turns}) == len({t.fact for t in turns}) == 300
+    assert len({fixed_reference(t.owner) for t in turns}) == len({t.text for t in turns}) == len({t.fact for t in turns}) == 300
     recording = Recording(tuple(load.recording(turns)))
     for turn in turns[::37]:
         (found,) = recording.find(Asked((turn.text,), None))
@@ -81,7 +82,7 @@ async def test_a_slow_line_does_not_slow_the_schedule() -> None:
     told: list[str] = []
     due = await load.send(cast(InboxProducer, cast(Any, producer)), turns, 100.0, told.append)
     moments = list(due.values())
-    assert told == list(due) == [t.owner.reference for t in turns]
+    assert told == list(due) == [fixed_reference(t.owner) for t in turns]
     assert [b - a for a, b in itertools.pairwise(moments)] == pytest.approx([0.01] * 9)
     # one at a time would take 10 s; here the last begins although none before it has ended
     assert producer.begun[-1] < producer.begun[0] + 1.0

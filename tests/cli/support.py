@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import os
@@ -18,6 +19,11 @@ from typing import Any
 from unittest.mock import patch
 
 from ops.cli.main import main
+from ops.keyring import open_keys
+from ops.local.addresses import ServiceAddresses
+from ops.local.services import LocalServices
+from ops.settings import load_settings
+from schemas.owner import Owner
 
 EMBERLOG = Path(sys.executable).with_name("emberlog")
 OURS = ("EMBERLOG_", "VLLM_", "EMBEDDING_")
@@ -103,6 +109,26 @@ class Inside(Cli):
                 code = end.code or 0
         assert isinstance(code, int), code
         return Done(code, out.getvalue(), err.getvalue())
+
+
+def addresses(running: Cli) -> ServiceAddresses:
+    """Where the services of a set are, which are up."""
+    services = LocalServices(running.cwd / ".emberlog")
+    assert services.status() == {"kafka": "healthy", "postgres": "healthy"}
+    return services.addresses
+
+
+def reference(running: Cli, owner: str) -> str:
+    """The reference in the key store of an owner who is known."""
+
+    async def find() -> str | None:
+        settings = load_settings(data_dir=running.cwd / ".emberlog")
+        async with open_keys(settings, addresses(running).postgres_dsn, connections=1) as ring:
+            return await ring.directory.find(Owner.parse(owner))
+
+    found = asyncio.run(find())
+    assert found is not None
+    return found
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from ops.cli.commands.demo import demo
 from ops.cli.errors import CliError
 from ops.cli.out import console
 from ops.demo.play import Claim, claims_of
-from ops.demo.script import load_script, turn_id_of
+from ops.demo.script import load_script
 from ops.demo.show import show_claims
 from schemas.temperature import temperature_at
 from schemas.types import ThermalPolicy
@@ -106,7 +106,7 @@ def test_the_conversation_is_moved_by_whole_days_into_the_last_day() -> None:
     assert timedelta(hours=1) <= now - times[-1] < timedelta(hours=25)
     assert (times[0].hour, times[0].minute) == (8, 4)
     assert script.turns[0] != again.turns[0] == replace(script.turns[0], occurred_at=times[0] + timedelta(days=3))
-    assert len({turn_id_of(turn) for turn in script.turns}) == 40
+    assert len({turn.id for turn in script.turns}) == 40
     assert len(script.turns_saying(script.repeated)) == 2
     assert len(script.turns_saying(script.to_forget)) == 1
 

@@ -14,13 +14,15 @@ from ops.cli.main import app
 from tests.cli.support import Cli, Inside
 
 COMMANDS = (
-    "demo", "up", "publish", "recall", "forget", "remember", "revise", "pin", "unpin", "link", "unlink", "tail", "status",
-    "counts", "verify", "rebuild", "setup", "worker", "project", "settings", "parked list", "parked show",
-    "parked retry", "parked drop",
+    "demo", "up", "publish", "recall", "forget", "erase", "receipt", "remember", "revise", "pin", "unpin", "link", "unlink",
+    "tail", "status", "counts", "verify", "rebuild", "setup", "worker", "project", "settings", "parked list", "parked show",
+    "parked retry", "parked drop", "owner show", "owner alias", "owner list", "keys check", "keys backup", "keys restore",
+    "keys rotate",
 )  # fmt: skip
 NEED_A_RUNNING_SET = (
     ("tail",), ("recall", "x", "--owner", "u-1"), ("verify",), ("parked", "retry", "--all"), ("status",), ("worker",),
     ("publish", "--owner", "u-1", "--text", "hello"), ("remember", "hello", "--owner", "u-1"), ("pin", "1234", "--owner", "u-1"),
+    ("erase", "u-1"), ("owner", "show", "u-1"), ("keys", "check"),
 )  # fmt: skip
 
 
@@ -59,12 +61,14 @@ def test_services_that_do_not_answer_are_named_without_their_password(tmp_path: 
     away = {
         "EMBERLOG_KAFKA_BOOTSTRAP": "127.0.0.1:9",
         "EMBERLOG_POSTGRES_DSN": "postgresql://emberlog:correct-horse@127.0.0.1:9/emberlog",
+        "EMBERLOG_MASTER_KEY": "A" * 43 + "=",
     }
     cli = Cli(tmp_path, away)
     for command in (("tail",), ("counts",), ("verify", "thermal"), ("publish", "--owner", "u", "--text", "hello"), ("setup",)):
         error = cli.fails(*command, code=3)
         assert "cannot be reached" in error or "does not answer" in error
         assert "correct-horse" not in error
+        assert "error connecting" not in error, "a pool's own words"
     done = cli.run("status")
     assert done.code == 3
     assert "Kafka does not answer" in done.out

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import secrets
 from pathlib import Path
 from typing import Any
 
@@ -9,25 +11,16 @@ import psycopg
 import pytest
 from psycopg.rows import dict_row
 
-from ops.local.addresses import ServiceAddresses
-from ops.local.services import LocalServices
-from schemas.owner import Owner
-from tests.cli.support import Cli, Inside
+from tests.cli.support import Cli, Inside, addresses, reference
 
 UNKNOWN = "00000000-0000-5000-8000-000000000000"
-
-
-def addresses(running: Cli) -> ServiceAddresses:
-    services = LocalServices(running.cwd / ".emberlog")
-    assert services.status() == {"kafka": "healthy", "postgres": "healthy"}
-    return services.addresses
 
 
 def archived(running: Cli, owner: str) -> list[dict[str, Any]]:
     """The owner's rows of the archive, oldest first."""
     query = "SELECT *, id::text AS memory_id FROM thermal_memory_archive WHERE owner = %s ORDER BY added_offset"
     with psycopg.connect(addresses(running).postgres_dsn, row_factory=dict_row) as connection:
-        return connection.execute(query, (Owner.parse(owner).reference,)).fetchall()
+        return connection.execute(query, (reference(running, owner),)).fetchall()
 
 
 def test_what_is_asked_for_is_remembered_warmed_and_revised_by_its_slug(running: Cli, inside: Inside) -> None:
@@ -120,10 +113,14 @@ def test_what_cannot_be_remembered_is_told_before_anything_is_asked(
     assert says in Inside(tmp_path).fails(*arguments, "--owner", "u-1", code=2)
 
 
-def test_without_the_installations_key_nothing_is_asked(running: Cli, tmp_path: Path) -> None:
+def test_without_the_installations_master_key_nothing_is_asked(running: Cli, tmp_path: Path) -> None:
     found = addresses(running)
     external = {"EMBERLOG_KAFKA_BOOTSTRAP": found.kafka_bootstrap, "EMBERLOG_POSTGRES_DSN": found.postgres_dsn}
-    error = Inside(tmp_path, external).fails("remember", "text", "--owner", "u-1", code=1)
-    assert "holds no fingerprint key" in error
-    assert "copy its keys/local.key" in error
+    error = Inside(tmp_path, external).fails("remember", "text", "--owner", "r-gil", code=1)
+    assert "the master key file .emberlog/keys/master.key is missing: work in the folder of the workers" in error
     assert list(tmp_path.iterdir()) == []
+    foreign = {**external, "EMBERLOG_MASTER_KEY": base64.b64encode(secrets.token_bytes(32)).decode()}
+    error = Inside(tmp_path, foreign).fails("remember", "text", "--owner", "r-gil", code=1)
+    assert "under master key" in error
+    assert "EMBERLOG_MASTER_KEY_FILE" in error
+    assert "nothing is known of this owner" in Inside(running.cwd).fails("owner", "show", "r-gil", code=2)

@@ -8,6 +8,9 @@ import os
 import shutil
 import signal
 import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 
 import psutil
@@ -15,9 +18,8 @@ import pytest
 from aiokafka import AIOKafkaProducer
 
 from ops.local.services import LocalServices
-from schemas.owner import Owner
 from tests.cli.conftest import LATER, SICK
-from tests.cli.support import EMBERLOG, Cli, Inside, until
+from tests.cli.support import EMBERLOG, Cli, Inside, reference, until
 from tests.services import temporary_data_dir
 from tests.standin.live import LiveStandin
 
@@ -85,7 +87,6 @@ def test_a_turn_published_twice_by_its_id_changes_nothing(inside: Inside) -> Non
 def test_every_topic_is_shown_readable_and_as_json(inside: Inside) -> None:
     inside.ok("publish", "--owner", "di", "--text", "I sing in a choir on Mondays.", "--wait")
     kinds = {
-        "conversation.inbox.v1": "InboxTurn",
         "conversation": "ConversationTurn",
         "memory.commands.v1": "FactsExtracted",
         "events": "MemoryAdded",
@@ -94,7 +95,7 @@ def test_every_topic_is_shown_readable_and_as_json(inside: Inside) -> None:
         [record] = inside.ok("tail", topic, "--owner", "default/user/di", "--json").lines
         assert (record["type"], record["problem"]) == (kind, None)
         assert "choir" in json.dumps(record["record"])
-    assert record["key"] == Owner.parse("di").reference
+    assert record["key"] == reference(inside, "di")
     assert record["headers"]["ce_type"] == "emberlog.MemoryAdded.v1"
     line = inside.ok("tail", "--owner", "di").out
     assert "MemoryAdded" in line
@@ -105,18 +106,43 @@ def test_every_topic_is_shown_readable_and_as_json(inside: Inside) -> None:
     assert "no topic" in inside.fails("tail", "nonsense", code=2)
 
 
-def test_tail_follows_until_it_is_stopped(running: Cli) -> None:
-    command = [str(EMBERLOG), "tail", "events", "--owner", "flo", "--follow", "--json"]
-    following = subprocess.Popen(command, cwd=running.cwd, env=running.variables(), stdout=subprocess.PIPE, text=True)
+@contextmanager
+def following(running: Cli, *arguments: str) -> Iterator[tuple[subprocess.Popen[str], list[str]]]:
+    """``emberlog tail … --follow``, and the lines that it has shown so far; it is ended with the block."""
+    command = [str(EMBERLOG), "tail", *arguments, "--follow", "--json"]
+    process = subprocess.Popen(command, cwd=running.cwd, env=running.variables(), stdout=subprocess.PIPE, text=True)
+    lines: list[str] = []
+    assert process.stdout is not None
+    reader = threading.Thread(target=lambda shown=process.stdout: lines.extend(iter(shown.readline, "")))
+    reader.start()
     try:
-        running.ok("publish", "--owner", "flo", "--text", "I am afraid of heights.", "--wait")
-        assert following.stdout is not None
-        assert json.loads(following.stdout.readline())["record"]["content"] == "User is afraid of heights"
-        following.send_signal(signal.SIGINT)
-        assert following.wait(20) == 0
+        yield process, lines
     finally:
-        following.kill()
-        following.communicate()
+        process.kill()
+        reader.join()
+        process.communicate()
+
+
+def test_tail_follows_an_owner_who_is_not_known_yet_until_it_is_stopped(running: Cli) -> None:
+    with following(running, "events", "--owner", "flo") as (process, lines):
+        running.ok("publish", "--owner", "flo", "--text", "I am afraid of heights.", "--wait")
+        until(lambda: lines, 30)
+        assert json.loads(lines[0])["record"]["content"] == "User is afraid of heights"
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) == 0
+
+
+def test_tail_shows_the_inbox_while_it_is_written_since_admitted_records_are_deleted_from_it(running: Cli) -> None:
+    with following(running, "inbox", "--owner", "gus", "-n", "0") as (_, lines):
+
+        def shown() -> bool:
+            # again until it follows: what came before that is not shown
+            running.ok("publish", "--owner", "gus", "--text", "I sing in a choir on Mondays.")
+            return bool(lines)
+
+        until(shown, 30)
+        assert json.loads(lines[0])["type"] == "InboxTurn"
+        assert "choir" in lines[0]
 
 
 def test_what_somebody_wrote_neither_steers_the_terminal_nor_counts_as_markup(inside: Inside) -> None:
@@ -230,7 +256,7 @@ def test_a_second_set_on_the_same_folder_is_refused(running: Cli) -> None:
 
 def test_other_partitions_than_the_topics_have_are_refused(inside: Inside) -> None:
     other = Inside(inside.cwd, {**inside.environment, "EMBERLOG_PARTITIONS": "8"})
-    assert "set EMBERLOG_PARTITIONS=4" in other.fails("forget", "0" * 8 + "-0000-5000-8000-" + "0" * 12, "--owner", "u", code=2)
+    assert "set EMBERLOG_PARTITIONS=4" in other.fails("remember", "anything", "--owner", "u", code=2)
     assert "has 4 partitions, the settings say 8" in other.fails("setup", code=1)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ops.keys import audit_key, local_key
+from ops.keys import audit_key
 from ops.local.addresses import ServiceAddresses
 from tests.line.support.line import Line, running
 from tests.line.support.standin import StandinServer
@@ -27,9 +27,8 @@ def standin() -> Iterator[StandinServer]:
 
 @pytest.fixture(scope="session")
 def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One set of local keys for all lines: digests of two of them can be compared."""
+    """One audit key for all lines: digests of two of them can be compared."""
     folder = tmp_path_factory.mktemp("line-keys")
-    local_key(folder)
     audit_key(folder)
     return folder / "keys"
 

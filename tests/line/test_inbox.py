@@ -61,6 +61,7 @@ BROKEN: list[tuple[bytes | None, str]] = [
 async def test_broken_records_are_parked_alone_with_their_reason_and_hold_nobody_back(line: Line) -> None:
     before, after = Speaker(line, "default/user/before"), Speaker(line, "default/user/after")
     first, last = before.turn("What came before the broken records"), after.turn("What came behind the broken records")
+    await line.know([before.owner, after.owner])
     key = str(after.owner).encode()
     places = await line.publish_raw(
         # one key: all stand in one partition of the inbox, between good turns

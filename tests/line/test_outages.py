@@ -42,6 +42,7 @@ async def hurt_line(own_services: LocalServices, make_line: MakeLine) -> AsyncIt
 
 async def publish_steadily(line: Line, turns: Sequence[InboxTurn], pause_s: float) -> None:
     """Publish at a pace, as a producer that tries again: what it could not be sure of, it sends twice."""
+    await line.know({turn.owner for turn in turns})
     async with line.inbox() as producer:
         for turn in turns:
             while True:
@@ -124,6 +125,7 @@ async def _prove(line: Line, calm: Line, services: LocalServices, turns: int, ro
     assert await prove_views(line, batch.turns) == await undisturbed(calm, batch)
 
 
+@pytest.mark.slow
 async def test_killed_projector_broker_and_database_lose_and_park_nothing(
     hurt_line: Line, line: Line, own_services: LocalServices
 ) -> None:

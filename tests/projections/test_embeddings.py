@@ -126,4 +126,4 @@ async def test_a_vector_that_cannot_be_opened_is_noted(database: str, embeddings
     async with Fold.of(database, embeddings) as fold:
         await fold.take(log.records)
         [(reason,)] = await fold.rows("reason FROM {s}.view_problem")
-        assert "not been opened" in reason
+        assert "has not been opened" in reason

@@ -14,6 +14,7 @@ import httpx
 import pytest
 from aiokafka import AIOKafkaConsumer
 
+from benchmarks.owners import fixed_reference
 from ops.local.addresses import ServiceAddresses
 from ops.local.services import LocalServices
 from ops.settings import Settings, restore_settings
@@ -21,7 +22,6 @@ from ops.wiring import registered_schemas, use_schema_registry
 from schemas import codec
 from schemas.codec import Codec
 from schemas.errors import UnknownSchema
-from schemas.owner import Owner
 from schemas.registry import RegistryRefused, SchemaRegistry
 from schemas.topics import Topics
 from schemas.types import RECORDS, InboxMessage, InboxTurn, Pin
@@ -87,7 +87,7 @@ async def test_a_record_goes_from_a_producer_through_the_broker_to_a_consumer_in
 ) -> None:
     topics = Topics(partitions=1, prefix=topic_prefix)
     await create_topics(services.kafka_bootstrap, topics)
-    owner = Owner.parse(TURN.owner).reference
+    owner = fixed_reference(TURN.owner)
     pin = Pin(request_meta(owner), "00000000-0000-5000-8000-000000000000")
 
     async with (

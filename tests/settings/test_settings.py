@@ -19,8 +19,10 @@ SECRETS = {
     "VLLM_API_KEY": "sk-battery-staple",
     "EMBEDDING_API_KEY": "sk-paper-clip",
     "EMBERLOG_SCHEMA_REGISTRY_URL": "http://emberlog:tin-whistle@registry:8081",
+    "EMBERLOG_KEYS_DSN": "postgresql://keeper:garden-gate@keys:5432/keys",
+    "EMBERLOG_MASTER_KEY": "bGFudGVybi1saWdodC1sYW50ZXJuLWxpZ2h0LTMyIQ==",
 }
-SECRET_PARTS = ("correct-horse", "battery-staple", "paper-clip", "tin-whistle")
+SECRET_PARTS = ("correct-horse", "battery-staple", "paper-clip", "tin-whistle", "garden-gate", "bGFudGVybi1")
 
 
 @pytest.fixture(autouse=True)

@@ -6,8 +6,8 @@ import itertools
 from datetime import UTC, date, datetime, timedelta
 from typing import TypedDict, Unpack
 
-from schemas.fingerprint import fingerprint, owner_key
-from schemas.owner import Owner
+from benchmarks.owners import fixed_key, fixed_reference
+from schemas.fingerprint import fingerprint
 from schemas.sealed import Sealed, maybe
 from schemas.types import (
     AccessKind,
@@ -45,10 +45,10 @@ from schemas.types import (
     Unpin,
 )
 
-OWNER = Owner.parse("default/user/u-1").reference
-COMPANY = Owner.parse("default/company/c-1").reference
+OWNER = fixed_reference("default/user/u-1")
+COMPANY = fixed_reference("default/company/c-1")
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
-KEY = owner_key(b"a local key for tests only, 32 by", OWNER)
+KEY = fixed_key(OWNER)
 TODAY = NOON.date()
 POLICY = ThermalPolicy()
 _ids = itertools.count(1)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from schemas.owner import Owner
+from benchmarks.owners import fixed_reference
 from streams.decider import EMPTY, decide
 from tests.streams.scenario import OWNER, extracted, forget
 from tests.streams.simulated_code import Item, Work
 from tests.streams.simulated_world import Scope
 
-OTHER = Owner.parse("default/user/u-2").reference
+OTHER = fixed_reference("default/user/u-2")
 TEA, CHESS, LIMA = "User drinks green tea", "User plays chess", "User lives in Lima"
 
 

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks.owners import fixed_reference
 from schemas import codec, ids
-from schemas.owner import Owner
 from schemas.sealed import Sealed, maybe, text_of
 from schemas.types import ConversationTurn, InboxMessage, InboxToolCall, InboxTurn, ToolCall
 from streams.agents.admit import InboxPosition, admit
@@ -35,12 +35,17 @@ GOOD: dict[str, Any] = {
 
 
 def _admit(**changes: Any) -> ConversationTurn:
-    return admit(json.dumps({**GOOD, **changes}).encode(), AT, NOW)
+    return _turn(json.dumps({**GOOD, **changes}).encode())
+
+
+def _turn(value: bytes | None) -> ConversationTurn:
+    admitted = admit(value, AT, NOW)
+    return admitted.turn(fixed_reference(admitted.owner))
 
 
 def test_a_good_turn_in_json_is_admitted_with_its_own_time_in_utc() -> None:
     turn = _admit()
-    assert turn.owner == Owner.parse("u-1").reference
+    assert turn.owner == fixed_reference("u-1")
     assert turn.occurred_at == datetime(2026, 4, 1, 8, tzinfo=UTC)
     assert [text_of(m.name) for m in turn.messages] == [None, None]
     assert (turn.user_id.text, turn.session_id.text, turn.skill) == ("u-1", "s-1", "small-talk")
@@ -49,7 +54,7 @@ def test_a_good_turn_in_json_is_admitted_with_its_own_time_in_utc() -> None:
 
 def test_a_message_is_known_by_a_reference_under_its_owner_and_keeps_its_producers_id_sealed() -> None:
     first, second = _admit().messages
-    assert first.message_id == ids.message_reference(Owner.parse("u-1").reference, "m-1")
+    assert first.message_id == ids.message_reference(fixed_reference("u-1"), "m-1")
     assert first.producer_id == Sealed.of("m-1")
     assert second.message_id == ids.message_id(_admit().turn_id, 1)
     assert second.producer_id is None
@@ -78,7 +83,7 @@ def test_whatever_a_tool_was_given_and_gave_is_kept_as_json_text(sent: Any, kept
 
 def test_what_a_producer_leaves_out_is_empty_and_null_says_the_same() -> None:
     extras = ("tool_calls", "model_messages", "skill", "latency_ms")
-    left_out = admit(json.dumps({k: v for k, v in GOOD.items() if k not in extras}).encode(), AT, NOW)
+    left_out = _turn(json.dumps({k: v for k, v in GOOD.items() if k not in extras}).encode())
     assert (left_out.tool_calls, left_out.model_messages, left_out.skill, left_out.latency_ms) == ((), None, None, {})
     assert _admit(**dict.fromkeys(extras)) == left_out
 
@@ -96,12 +101,12 @@ def test_the_same_turn_in_avro_is_the_same_turn() -> None:
         skill="small-talk",
         latency_ms={"model": 812.0, "tools": 3.5},
     )
-    assert admit(codec.encode(avro), AT, NOW) == _admit()
+    assert _turn(codec.encode(avro)) == _admit()
 
 
 def test_the_form_in_json_can_be_sent_on_in_avro() -> None:
     avro = read_form(json.dumps(GOOD).encode()).turn()
-    assert admit(codec.encode(avro), AT, NOW) == _admit()
+    assert _turn(codec.encode(avro)) == _admit()
 
 
 def test_a_turn_sent_twice_under_one_id_is_one_turn_and_without_id_its_position_names_it() -> None:
@@ -189,9 +194,9 @@ def test_half_of_a_surrogate_pair_in_any_text_is_refused_and_crashes_nothing(cha
 
 def test_half_of_a_surrogate_pair_in_avro_is_refused_too() -> None:
     good = codec.encode(InboxTurn("u-1", "s-1", (InboxMessage("user", "SECRET ???"),)))
-    assert admit(good, AT, NOW)
+    assert _turn(good)
     with pytest.raises(Refused, match="broken Avro"):
-        admit(good.replace(b"???", HALF[-1].encode(errors="surrogatepass")), AT, NOW)
+        _turn(good.replace(b"???", HALF[-1].encode(errors="surrogatepass")))
 
 
 @pytest.mark.parametrize(
@@ -199,12 +204,12 @@ def test_half_of_a_surrogate_pair_in_avro_is_refused_too() -> None:
 )
 def test_records_that_are_no_turn_are_refused(value: bytes | None) -> None:
     with pytest.raises(Refused):
-        admit(value, AT, NOW)
+        _turn(value)
 
 
 def test_another_record_type_in_avro_is_refused() -> None:
     with pytest.raises(Refused, match="expected a InboxTurn"):
-        admit(codec.encode(_admit()), AT, NOW)
+        _turn(codec.encode(_admit()))
 
 
 JSON = st.recursive(
@@ -228,4 +233,4 @@ def test_any_value_in_any_field_is_admitted_or_refused_and_never_raises_anything
 @given(st.binary(max_size=200))
 def test_any_bytes_are_admitted_or_refused(value: bytes) -> None:
     with pytest.raises(Refused):
-        admit(value, AT, NOW)
+        _turn(value)

@@ -16,6 +16,7 @@ from schemas.types import WorkParked
 from streams import kafka
 from streams.parking.lot import ParkingLot
 from streams.setup import create_topics
+from tests.keys.plain import PlainKeys
 from tests.streams.commands import OWNER
 
 SOURCE = ("conversation.events.v1", 1, 41)
@@ -31,7 +32,7 @@ async def topics(services: ServiceAddresses, topic_prefix: str) -> Topics:
 
 @pytest.fixture
 async def lot(services: ServiceAddresses, topics: Topics) -> AsyncIterator[ParkingLot]:
-    async with ParkingLot(services.kafka_bootstrap, topics) as opened:
+    async with ParkingLot(services.kafka_bootstrap, topics, PlainKeys()) as opened:
         yield opened
 
 
@@ -72,7 +73,7 @@ async def test_another_life_of_the_lot_finds_what_was_parked_and_not_what_left(
     first = lot.place(works[0].parked_id)
     assert first is not None
     await lot.resolve(first, "dropped")
-    async with ParkingLot(services.kafka_bootstrap, topics) as another:
+    async with ParkingLot(services.kafka_bootstrap, topics, PlainKeys()) as another:
         assert [p.parked_id for p in another.of_owner("extract", OWNER)] == [works[1].parked_id]
         assert another.blocker("extract", OWNER) == works[1].parked_id
 

@@ -25,6 +25,7 @@ from streams.protocol.runner import PartitionRunner
 from streams.protocol.session import DeciderParts
 from streams.protocol.store import DeciderStore, PositionLost
 from streams.setup import create_state_tables, create_topics
+from tests.keys.plain import PlainKeys
 from tests.streams.scenario import OWNER, extracted
 from tests.streams.simulated_code import expected
 
@@ -100,7 +101,7 @@ async def bench(services: ServiceAddresses, fresh_database: str, topic_prefix: s
     topics = Topics(PARTITIONS, topic_prefix)
     await create_topics(services.kafka_bootstrap, topics)
     await create_state_tables(fresh_database)
-    async with ParkingLot(services.kafka_bootstrap, topics) as lot:
+    async with ParkingLot(services.kafka_bootstrap, topics, PlainKeys()) as lot:
         yield Bench(services, topics, fresh_database, lot)
 
 

@@ -73,7 +73,7 @@ def _carry_out(
     async def make(request: Request) -> Command:
         from ops.cli.memory_ids import resolve
 
-        source, target = await resolve(request.target, request.owner, [one, other])
+        source, target = await resolve(request.target, request.reference, [one, other])
         return make_command(request.meta(), source, target, word)
 
     carry_out(owner, make, timeout, json)

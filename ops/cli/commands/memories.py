@@ -1,4 +1,4 @@
-"""``emberlog recall`` and ``emberlog forget``."""
+"""``emberlog recall``."""
 
 from __future__ import annotations
 
@@ -7,16 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ops.cli.commands.options import TIMEOUT_S, Json, Owner, Timeout
+from ops.cli.commands.options import Owner
 
 if TYPE_CHECKING:
-    from ops.cli.forgetting import Forgotten
     from ops.cli.recalling import Answer
 
 
 def register(app: typer.Typer) -> None:
     app.command("recall", rich_help_panel="Use")(recall)
-    app.command("forget", rich_help_panel="Use")(forget)
 
 
 def recall(
@@ -61,50 +59,3 @@ def _show(place: int, answer: Answer) -> None:
     out.print(plain(f"   {degrees(found.temperature)} now, mentioned {mentions}, score {found.score:.2f}"), soft_wrap=True)
     for line in why_lines(answer):
         out.print(plain(f"   {line}", "dim"), soft_wrap=True)
-
-
-def forget(
-    memory_ids: Annotated[list[str], typer.Argument(help="Memory ids; their first digits are enough.")],
-    owner: Owner,
-    timeout: Timeout = TIMEOUT_S,
-    json: Json = False,
-) -> None:
-    """Forget memories, and wait until they are gone from archive, embeddings and recall.
-
-    The messages that taught them stay, as a conversation is not a memory; they are named, and a later turn may teach the
-    fact anew.
-
-    Example:
-
-      emberlog forget 3f2a9c11 --owner default/user/mara
-    """
-    from ops.cli.errors import CliError
-    from ops.cli.forgetting import Forgotten as Result
-    from ops.cli.forgetting import forget as do_forget
-    from ops.cli.memory_ids import resolve
-    from ops.cli.target import find_running
-    from schemas.owner import Owner as OwnerName
-
-    whose = OwnerName.parse(owner)
-    target = find_running()
-
-    async def work() -> Result:
-        return await do_forget(target, whose, await resolve(target, whose, memory_ids), timeout)
-
-    result = asyncio.run(work())
-    _show_forgotten(result, json)
-    if result.rejected:
-        raise CliError("; ".join(result.rejected), "ids belong to one owner; see them with: emberlog recall … --owner …")
-
-
-def _show_forgotten(result: Forgotten, json: bool) -> None:
-    from ops.cli.out import console, plain, print_json
-
-    if json:
-        print_json(result)
-        return
-    for memory_id, messages in result.forgotten.items():
-        stay = f"{len(messages)} source message{'' if len(messages) == 1 else 's'} stay"
-        console().print(plain(f"forgotten  {memory_id}  gone from archive, embeddings and recall; {stay}"), soft_wrap=True)
-    for reason in result.noted:
-        console().print(plain(f"nothing changed: {reason}"), soft_wrap=True)

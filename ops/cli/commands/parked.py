@@ -69,8 +69,9 @@ def show(
     target = find_running()
     entry = choose(asyncio.run(entries(target)), [parked_id], everything=False)[0]
     value = asyncio.run(value_of(target, entry.parked_id))
+    record = asyncio.run(_readable(target, value))
     if json:
-        print_json({**entry.as_json(), "record": _readable(value), "value": value})
+        print_json({**entry.as_json(), "record": record, "value": value})
         return
     work = entry.work
     lines = {
@@ -86,19 +87,22 @@ def show(
     }
     for name, text in lines.items():
         console().print(plain(f"{name:<13} {text}"), soft_wrap=True)
-    console().print(plain(_as_text(_readable(value), value)), soft_wrap=True)
+    console().print(plain(_as_text(record, value)), soft_wrap=True)
 
 
-def _readable(value: bytes) -> Any:
-    """The record as JSON types; None where it cannot be read."""
+async def _readable(target: Target, value: bytes) -> Any:
+    """The record as JSON types, opened; None where it cannot be read."""
     import orjson
 
     from ops.cli.out import to_jsonable
+    from ops.keyring import open_keys
     from schemas import codec
     from schemas.errors import ContractError
+    from schemas.sealing import open_all
 
     try:
-        record = codec.decode(value)
+        async with open_keys(target.settings, target.dsn, connections=1) as ring:
+            [record] = await open_all(ring.keys, [codec.decode(value)])
         return {"type": type(record).__name__, **to_jsonable(record)}
     except ContractError:
         try:

@@ -45,7 +45,7 @@ def _carry_out(memory_id: str, owner: str, timeout: float, json: bool, *, pinned
         from ops.cli.memory_ids import resolve
         from schemas.types import Pin, Unpin
 
-        [memory] = await resolve(request.target, request.owner, [memory_id])
+        [memory] = await resolve(request.target, request.reference, [memory_id])
         return (Pin if pinned else Unpin)(request.meta(), memory)
 
     carry_out(owner, make, timeout, json)

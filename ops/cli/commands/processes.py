@@ -33,7 +33,7 @@ def setup() -> None:
     from ops.wiring_setup import set_up
 
     target = find_running()
-    made = asyncio.run(set_up(target.bootstrap, target.dsn, target.topics, target.settings.data_dir))
+    made = asyncio.run(set_up(target.settings, target.bootstrap, target.dsn))
     topics = ", ".join(made.new_topics) or "none, all are there"
     console().print(f"topics created: {topics}\ntables ready: decider state, views {', '.join(made.views)}")
 
@@ -74,19 +74,22 @@ def project(
 ) -> None:
     """Run the read side: keep the views (thermal archive, embeddings, audit, parked work) up to the log.
 
+    Beside them stands `keys`: it destroys the keys of what was forgotten, and issues the receipts.
+
     One process per view at a time: a second one takes the view over, and the first stops.
     """
     from ops.cli.errors import UsageError
     from ops.cli.serving import serve
     from projections.views import REGISTRY
 
-    unknown = [name for name in views or () if name not in REGISTRY]
+    every = [*REGISTRY, "keys"]
+    unknown = [name for name in views or () if name not in every]
     if unknown:
-        raise UsageError(f"there is no view {', '.join(unknown)}", f"views are {', '.join(REGISTRY)}")
+        raise UsageError(f"there is no view {', '.join(unknown)}", f"views are {', '.join(every)}")
     target = _serving_target(with_parent, "ops.wiring")
     from ops.wiring import run_projector
 
-    chosen = views or list(REGISTRY)
+    chosen = views or every
     serve(
         lambda stop, ready: run_projector(target.settings, target.bootstrap, target.dsn, chosen, stop, ready),
         ready_file,

@@ -83,15 +83,13 @@ def _turns(file: Path | None, given: dict[str, Any], text: str | None, owner: st
 
 async def _publish(target: Target, turns: list[InboxTurn], timeout: float | None) -> Outcomes | None:
     from ops.cli.outcomes import wait_for_turns
-    from schemas.ids import turn_id
-    from schemas.owner import Owner
+    from ops.cli.owners import turn_ids
     from streams.producers import InboxProducer
 
-    ids: list[str] = []
+    ids = await turn_ids(target, turns)
     async with InboxProducer(target.bootstrap, target.topics) as producer:
         for turn in turns:
             await producer.publish(turn)
-            ids.append(turn_id(Owner.parse(turn.owner).reference, turn.id or ""))
     return None if timeout is None else await wait_for_turns(target, ids, timeout)
 
 

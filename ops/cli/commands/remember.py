@@ -47,7 +47,7 @@ def remember(
     labels = [checked(tag, "a tag") for tag in tags or ()]
 
     async def make(request: Request) -> Command:
-        statements = await Statements.of(request.target, request.owner)
+        statements = await Statements.of(request)
         return statements.remember(request.meta(), words, slug=name, category=kind, tags=labels)
 
     carry_out(owner, make, timeout, json)

@@ -44,8 +44,8 @@ def revise(
     async def make(request: Request) -> Command:
         from ops.cli.memory_ids import resolve
 
-        [memory] = await resolve(request.target, request.owner, [memory_id])
-        statements = await Statements.of(request.target, request.owner)
+        [memory] = await resolve(request.target, request.reference, [memory_id])
+        statements = await Statements.of(request)
         return statements.revise(request.meta(), memory, words, if_version)
 
     carry_out(owner, make, timeout, json)

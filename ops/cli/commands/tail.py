@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from ops.cli.show import Shown
     from ops.cli.target import Target
+    from schemas.sealing import Directory, Keys
 
 
 def register(app: typer.Typer) -> None:
@@ -69,21 +70,36 @@ class _Tail:
     def __init__(self, target: Target, topic: str, owner: str | None, emit: Callable[[Shown], None], last: int | None) -> None:
         from ops.cli.topics import topic_named
         from schemas.owner import Owner
+        from schemas.sealing import NO_KEYS
 
         self.target, self.emit, self.last = target, emit, last
         self.topic = topic_named(target.topics, topic)
         self.owner = Owner.parse(owner) if owner else None
+        self.reference: str | None = None
+        self.keys: Keys = NO_KEYS
+        self.directory: Directory | None = None
 
     async def run(self, follow: bool) -> None:
         from ops.cli.topics import partitions_of, topic_reader
+        from ops.keyring import open_keys
 
-        async with topic_reader(self.target.bootstrap, follow=follow) as consumer:
+        async with (
+            topic_reader(self.target.bootstrap, follow=follow) as consumer,
+            open_keys(self.target.settings, self.target.dsn, connections=1) as ring,
+        ):
+            self.keys, self.directory = ring.keys, ring.directory
+            await self._find_owner()
             tps = await partitions_of(consumer, self.topic)
             end = await consumer.end_offsets(tps)
             if self.last != 0:
                 await self._past(consumer, tps, end)
             if follow:
                 await self._follow(consumer, end)
+
+    async def _find_owner(self) -> None:
+        """Look the owner up; one who is not known yet may become so while we follow."""
+        if self.owner is not None and self.reference is None and self.directory is not None:
+            self.reference = await self.directory.find(self.owner)
 
     async def _past(self, consumer: AIOKafkaConsumer, tps: list[TopicPartition], end: dict[TopicPartition, int]) -> None:
         from ops.cli.topics import read_until
@@ -100,8 +116,7 @@ class _Tail:
                 per_partition.setdefault(item.partition, deque(maxlen=self.last)).append(item)
         for item in sorted((i for items in per_partition.values() for i in items), key=lambda i: (i.time, i.partition, i.offset)):
             kept.append(item)
-        for item in kept:
-            self.emit(item)
+        await self._show(list(kept))
 
     async def _follow(self, consumer: AIOKafkaConsumer, start: dict[TopicPartition, int]) -> None:
         consumer.assign(list(start))
@@ -109,10 +124,14 @@ class _Tail:
             consumer.seek(tp, offset)
         while True:
             for records in (await consumer.getmany(timeout_ms=500)).values():
-                for raw in records:
-                    item = self._wanted(raw)
-                    if item is not None:
-                        self.emit(item)
+                await self._find_owner()
+                await self._show([item for raw in records if (item := self._wanted(raw)) is not None])
+
+    async def _show(self, items: list[Shown]) -> None:
+        from ops.cli.show import opened
+
+        for item in await opened(self.keys, items):
+            self.emit(item)
 
     def _wanted(self, raw: Any) -> Shown | None:
         from ops.cli.show import owner_of, shown
@@ -126,7 +145,7 @@ class _Tail:
         elif isinstance(item.record, dict):
             said = item.record.get("owner")
         else:
-            return item if owner_of(item) == self.owner.reference else None
+            return item if self.reference is not None and owner_of(item) == self.reference else None
         return item if isinstance(said, str) and self._is_owner(said) else None
 
     def _is_owner(self, said: str) -> bool:

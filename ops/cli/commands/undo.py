@@ -44,13 +44,14 @@ def undo(
     """
     from ops.cli.changes import carry_out_for
     from ops.cli.errors import CliError
+    from ops.cli.owners import known
     from ops.cli.target import find_running
     from schemas.owner import Owner
     from streams.producers import request_meta
     from streams.undo import Before, Impossible, compensation
 
     target = find_running()
-    reference = Owner.parse(owner).reference if owner is not None else None
+    reference = asyncio.run(known(target, Owner.parse(owner))) if owner is not None else None
     found = asyncio.run(_find(target, event_id, reference, quiet=json))
     whose = found.event.meta.owner
     answer = compensation(found.event, Before(found.before), request_meta(whose))

@@ -15,10 +15,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
+from benchmarks.owners import fixed_reference
 from ops.standin.recording import RecordedFact, RecordedTurn
 from schemas import ids
 from schemas.fingerprint import normalise
-from schemas.owner import Owner
 from schemas.types import InboxMessage, InboxTurn
 
 BEGIN = datetime(2026, 3, 1, 8, 0, tzinfo=UTC)
@@ -51,7 +51,7 @@ class Turn:
 
     @property
     def reference(self) -> str:
-        return Owner.parse(self.owner).reference
+        return fixed_reference(self.owner)
 
     @property
     def turn_id(self) -> str:

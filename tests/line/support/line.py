@@ -16,9 +16,13 @@ from uuid import uuid4
 import psycopg
 from aiokafka import AIOKafkaProducer, TopicPartition
 
+from benchmarks.owners import make_known
+from ops.keyring import open_keys
 from ops.local.addresses import ServiceAddresses
 from ops.local.postgres import dsn_with, ensure_database
+from ops.settings import Settings, env_name, load_settings
 from ops.wiring_setup import set_up
+from schemas.owner import Owner
 from schemas.topics import Topics
 from schemas.types import InboxTurn
 from streams import kafka
@@ -37,6 +41,7 @@ QUICK = {
     "EMBERLOG_LOG_FORMAT": "json",
     "VLLM_MODEL": "recorded",
 }
+FIELDS = Settings.model_fields
 # what an operator may have set, and what would silently change what is proved here
 UNSET = ("MEM0_TELEMETRY", "EMBEDDING_BASE_URL", "EMBEDDING_DIM", "VLLM_API_KEY", "EMBERLOG_SERVICES")
 
@@ -66,6 +71,7 @@ class Line:
     worker_fault: str | None = None
     """A module that puts a fault into the workers."""
     dsn: str = ""
+    keys_dsn: str = ""
     databases: list[str] = field(default_factory=list)
     processes: list[EmberlogProcess] = field(default_factory=list)
     _names: int = 0
@@ -88,13 +94,33 @@ class Line:
             "EMBERLOG_DATA_DIR": str(self.folder / "data"),
             "EMBERLOG_KAFKA_BOOTSTRAP": self.bootstrap,
             "EMBERLOG_POSTGRES_DSN": self.dsn,
+            "EMBERLOG_KEYS_DSN": self.keys_dsn,
             "VLLM_BASE_URL": self.standin.base_url,
             **self.settings,
         }
 
+    @property
+    def as_settings(self) -> Settings:
+        """The settings that the processes of this line see."""
+        named = {name: value for name, value in self.environment.items() if value}
+        given: dict[str, Any] = {field: named[env_name(info)] for field, info in FIELDS.items() if env_name(info) in named}
+        return load_settings(**given)
+
+    async def know(self, owners: Iterable[Owner | str]) -> None:
+        """Make owners known under their fixed references: what is expected of them can then be said beforehand."""
+        await make_known(self.as_settings, self.dsn, owners)
+
     async def prepare(self) -> None:
-        """Topics, a database, tables and keys."""
+        """Topics, databases, tables and keys."""
+        await self.new_key_store()
         await self.new_database()
+
+    async def new_key_store(self) -> None:
+        """Go on with an empty database for the key store; ``new_database`` makes what it needs."""
+        name = f"emb_line_{uuid4().hex[:12]}_keys"
+        await asyncio.to_thread(ensure_database, self.services.postgres_dsn, name)
+        self.databases.append(name)
+        self.keys_dsn = dsn_with(self.services.postgres_dsn, name)
 
     async def new_database(self) -> None:
         """Go on with an empty database: all views and the decider's state begin anew, topics and keys stay."""
@@ -103,7 +129,7 @@ class Line:
         self.databases.append(name)
         self.dsn = dsn_with(self.services.postgres_dsn, name)
         (self.folder / "data").mkdir(parents=True, exist_ok=True)
-        await set_up(self.bootstrap, self.dsn, self.topics, self.folder / "data")
+        await set_up(self.as_settings, self.bootstrap, self.dsn)
 
     # -- processes
 
@@ -153,9 +179,11 @@ class Line:
             yield producer
 
     async def publish(self, turns: Iterable[InboxTurn]) -> None:
-        """Publish turns in order."""
+        """Publish turns in order. Their owners are made known before."""
+        told = list(turns)
+        await self.know(dict.fromkeys(turn.owner for turn in told))
         async with self.inbox() as producer:
-            for turn in turns:
+            for turn in told:
                 await producer.publish(turn)
 
     async def publish_raw(self, records: Iterable[tuple[bytes | None, bytes | None]]) -> list[tuple[int, int]]:
@@ -177,7 +205,7 @@ class Line:
 
     @asynccontextmanager
     async def log(self) -> AsyncIterator[AcceptedLog]:
-        async with reading(self.bootstrap, self.topics) as log:
+        async with open_keys(self.as_settings, self.dsn) as ring, reading(self.bootstrap, self.topics, ring.keys) as log:
             yield log
 
     async def rows(self, query: str, parameters: Any = ()) -> list[tuple[Any, ...]]:
@@ -186,7 +214,9 @@ class Line:
             return await (await connection.execute(query, parameters)).fetchall()
 
     async def cli(self, *arguments: str, deadline_s: float = 60.0) -> Result:
-        """Run an ``emberlog`` command against this line."""
+        """Run an ``emberlog`` command against this line. Its owner is made known before."""
+        if "--owner" in arguments:
+            await self.know([arguments[arguments.index("--owner") + 1]])
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-P", "-m", "ops.cli.main", *arguments),
             env={**os.environ, **self.environment, "COLUMNS": "250", "NO_COLOR": "1"},

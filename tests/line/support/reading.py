@@ -10,6 +10,8 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from schemas import codec, envelope
+from schemas.sealed import left_of
+from schemas.sealing import Keys, open_all
 from schemas.slices import SliceAssembler, Verdict, verdict
 from schemas.topics import Topics
 from schemas.types import CommandNoted, MemoryAdded, MemoryEvent, MemoryForgotten, MemoryReheated, Record
@@ -21,8 +23,8 @@ DECIDED_BEFORE = "it was decided before"
 class AcceptedLog:
     """Every owner's accepted events so far; ``advance`` reads on."""
 
-    def __init__(self, consumer: AIOKafkaConsumer, topics: Topics) -> None:
-        self._consumer = consumer
+    def __init__(self, consumer: AIOKafkaConsumer, topics: Topics, keys: Keys) -> None:
+        self._consumer, self._keys = consumer, keys
         self._tps = [TopicPartition(topics.events, p) for p in range(topics.partitions)]
         self._assemblers = {tp: SliceAssembler() for tp in self._tps}
         self.owners: dict[str, list[MemoryEvent]] = {}
@@ -45,7 +47,7 @@ class AcceptedLog:
                 mine = self.owners.setdefault(whole.owner, [])
                 match verdict(whole.first, len(mine)):
                     case Verdict.ACCEPT:
-                        mine.extend(whole.events)
+                        mine.extend(await open_all(self._keys, whole.events))
                     case Verdict.DROP:
                         self.dropped += 1
                     case Verdict.GAP:
@@ -80,7 +82,7 @@ class AcceptedLog:
                 live[event.memory_id] = event
             elif isinstance(event, MemoryForgotten):
                 live.pop(event.memory_id, None)
-        return {e.content.text: e for e in live.values()}
+        return {left_of(e.content): e for e in live.values()}
 
     async def until_decided(self, turn_ids: Collection[str], deadline_s: float) -> None:
         """Wait until every one of ``turn_ids`` has an outcome."""
@@ -91,12 +93,12 @@ class AcceptedLog:
 
 
 @asynccontextmanager
-async def reading(bootstrap: str, topics: Topics) -> AsyncIterator[AcceptedLog]:
+async def reading(bootstrap: str, topics: Topics, keys: Keys) -> AsyncIterator[AcceptedLog]:
     """The accepted log from its beginning; call ``advance``, ``to_the_end`` or ``until_decided``."""
     consumer = kafka.reader(bootstrap, "test-log")
     await consumer.start()
     try:
-        log = AcceptedLog(consumer, topics)
+        log = AcceptedLog(consumer, topics, keys)
         await log.begin()
         yield log
     finally:
@@ -126,7 +128,7 @@ def mentions(events: Iterable[MemoryEvent]) -> dict[str, list[str]]:
     by_id: dict[str, tuple[str, list[str]]] = {}
     for event in events:
         if isinstance(event, MemoryAdded):
-            by_id[event.memory_id] = (event.content.text, [])
+            by_id[event.memory_id] = (left_of(event.content), [])
         if isinstance(event, MemoryAdded | MemoryReheated) and event.source is not None:
             by_id[event.memory_id][1].append(event.source.turn_id)
     return dict(by_id.values())

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
 
+from ops.keyring import open_keys
 from ops.keys import audit_key
 from projections.runner import ProjectionRunner, RunnerConfig
 from projections.view import ViewSettings
 from projections.views import build_views
-from schemas.topics import Topics
 from tests.line.support.digests import exact
 from tests.line.support.line import Line
 
 
-async def project_all(bootstrap: str, dsn: str, topics: Topics, data_dir: Path, ends: dict[tuple[str, int], int]) -> None:
-    """Fold every view from its first record up to ``ends`` in this process."""
+async def project_all(line: Line, ends: dict[tuple[str, int], int]) -> None:
+    """Fold every view of the line's database from its first record up to ``ends`` in this process."""
+    async with open_keys(line.as_settings, line.dsn) as ring:
+        views = build_views(ViewSettings(topics=line.topics, audit_key=audit_key(line.folder / "data")))
+        config = RunnerConfig(line.bootstrap, line.dsn, keys=ring.keys)
+        await _project([ProjectionRunner(view, config) for view in views.values()], ends)
+
+
+async def _project(runners: list[ProjectionRunner], ends: dict[tuple[str, int], int]) -> None:
     stop = asyncio.Event()
-    views = build_views(ViewSettings(topics=topics, audit_key=audit_key(data_dir)))
-    runners = [ProjectionRunner(view, RunnerConfig(bootstrap, dsn)) for view in views.values()]
     tasks = [asyncio.create_task(runner.run(stop)) for runner in runners]
     try:
         for runner in runners:
@@ -36,7 +40,7 @@ async def rebuilt_digest(line: Line) -> dict[str, tuple[int, str]]:
     ends = await line.ends(topics.events, topics.embeddings, topics.parked)
     try:
         await line.new_database()
-        await project_all(line.bootstrap, line.dsn, topics, line.folder / "data", ends)
+        await project_all(line, ends)
         return await asyncio.to_thread(exact, line.dsn, topics, line.folder / "data")
     finally:
         line.dsn = before

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
+from benchmarks.owners import fixed_reference
 from ops.settings import load_settings
 from ops.standin.recording import RecordedFact, RecordedTurn
 from ops.wiring import make_embedder, open_recall
@@ -26,7 +27,7 @@ class Speaker:
 
     @property
     def reference(self) -> str:
-        return self.owner.reference
+        return fixed_reference(self.owner)
 
     def turn(self, *facts: str, at: datetime = AT, word: str = "") -> InboxTurn:
         """A turn that the stand-in finds ``facts`` in; ``word`` stands in its text."""

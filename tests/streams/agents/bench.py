@@ -19,10 +19,10 @@ from streams.order import committed_offsets
 from streams.parking.lot import ParkingLot, Place
 from streams.stage import Work
 from streams.worker import run_worker
+from tests.keys.plain import PlainKeys
 
 DEADLINE_S = 60.0
 PARTITIONS = 2
-LOCAL_KEY = b"a local key for tests only, 32 by"
 
 
 class NoExtractor:
@@ -82,7 +82,8 @@ class Bench:
                 "topics": self.topics,
                 "state_dsn": "",
                 "data_dir": self.data_dir,
-                "local_key": LOCAL_KEY,
+                "keys": PlainKeys(),
+                "directory": PlainKeys(),
                 "extractor": NoExtractor(),
                 "embedder": self.embedder,
                 "agents": frozenset(agents),

@@ -8,19 +8,20 @@ from typing import Any
 import pytest
 from aiokafka import AIOKafkaProducer
 
+from benchmarks.owners import fixed_reference
 from schemas import codec, ids
-from schemas.owner import Owner
 from schemas.sealed import Sealed
 from schemas.types import ConversationTurn, ToolCall
 from streams.agents import admission
 from streams.agents.admission import TIME_HEADER, Admission, judge
-from streams.agents.admit import admit
+from streams.agents.admit import Admissible, admit
 from streams.failures import Refused
 from streams.parking.lot import ParkingLot
 from streams.stage import Work
+from tests.keys.plain import PlainKeys
 from tests.streams.agents.bench import Bench
 
-OWNER = Owner.parse("u-1").reference
+OWNER = fixed_reference("u-1")
 AT_S = 1_770_000_000.25
 
 
@@ -48,7 +49,7 @@ async def test_a_refused_record_is_parked_as_it_came_and_holds_nothing_back(benc
         sent = await bench.producer.send_and_wait(bench.topics.inbox, broken, key=b"u-1", headers=[("mine", b"\xff\x00")])
         await bench.producer.send_and_wait(bench.topics.inbox, _sent(), key=b"u-1")
         await bench.until(bench.topics.conversation, OWNER, bool)
-        async with ParkingLot(bench.bootstrap, bench.topics) as lot:
+        async with ParkingLot(bench.bootstrap, bench.topics, PlainKeys()) as lot:
             parked_id = ids.parked_id("admit", bench.topics.inbox, sent.partition, sent.offset)
             place = await bench.until_parked(lot, parked_id)
             parked = await lot.read(place)
@@ -64,14 +65,14 @@ async def test_a_record_is_judged_once_and_anew_when_it_comes_back_from_the_lot(
 ) -> None:
     judged: list[bytes | None] = []
 
-    def counting(value: bytes | None, *rest: Any) -> ConversationTurn:
+    def counting(value: bytes | None, *rest: Any) -> Admissible:
         judged.append(value)
         return admit(value, *rest)
 
     monkeypatch.setattr(admission, "admit", counting)
     handle = Admission(bench.config("admit"), bench.producer)
     work = judge(bench.work(bench.topics.inbox, _sent()), AT_S)
-    assert work.lane == OWNER
+    assert work.lane == "default/user/u-1"
     await handle(work)
     assert len(judged) == 1
     await handle(Work(work.topic, work.partition, work.offset, work.key, work.value, work.headers))

@@ -1,8 +1,8 @@
 """Keys that this installation makes at its first start: 32 random bytes each, one file each, mode 0600, under ``<data>/keys/``.
 
-- ``local``: fingerprints of facts are made under it. Every worker of one installation needs the same file: under another key a
-  repeated fact is not recognised, so ``check_key`` refuses to start with one.
-- ``audit``: the owner hashes of the audit log are made under it, apart from owners' keys.
+- ``master``: owners' keys are wrapped under it, unless the settings name another place for it (``ops.keyring``).
+- ``audit``: the owner hashes of the audit log are made under it, apart from owners' keys. Under another key the same owner would
+  have another hash, so ``check_key`` refuses to start with one.
 """
 
 from __future__ import annotations
@@ -23,17 +23,13 @@ class KeyFileError(RuntimeError):
     """A key file that cannot be used. The text names the file and says what to do; it never holds the key."""
 
 
-def local_key(data_dir: Path) -> bytes:
-    """The fingerprint key, made when it is missing. Raises KeyFileError."""
-    return _load_or_make(data_dir / "keys" / "local.key")
-
-
 def audit_key(data_dir: Path) -> bytes:
     """The audit log's key, made when it is missing. Raises KeyFileError."""
-    return _load_or_make(data_dir / "keys" / "audit.key")
+    return load_or_make(data_dir / "keys" / "audit.key")
 
 
-def _load_or_make(path: Path) -> bytes:
+def load_or_make(path: Path) -> bytes:
+    """The 32 bytes in ``path``, made when it is missing; closed to others. Raises KeyFileError."""
     try:
         if not path.exists():
             _make(path)
@@ -82,6 +78,6 @@ async def check_key(dsn: str, name: str, key: bytes) -> None:
         row = await (await connection.execute("SELECT digest FROM emberlog_key_check WHERE name = %s", (name,))).fetchone()
     if row is None or not hmac.compare_digest(row[0], digest):
         raise KeyFileError(
-            f"the {name} key of this data folder is not the one that the database was filled with, so known facts would not be "
-            f"recognised: use the data folder of the first start, or copy its keys/{name}.key"
+            f"the {name} key of this data folder is not the one that the database was filled with, so it would not go on as "
+            f"it began: use the data folder of the first start, or copy its keys/{name}.key"
         )

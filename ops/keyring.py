@@ -1,0 +1,121 @@
+"""The key store that the settings name, opened."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import astuple
+from pathlib import Path
+
+import psycopg
+from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict
+
+from ops.keys import KeyFileError
+from ops.keys.database import KeyDatabase
+from ops.keys.destroying import Destroyer
+from ops.keys.directory import PostgresDirectory
+from ops.keys.erasing import ErasingView
+from ops.keys.master import LocalMasterKey, Masters, master_from_file, master_from_text
+from ops.keys.store import PostgresKeys
+from ops.local.postgres import dsn_with
+from ops.settings import Settings
+from projections import generation
+from schemas.owner import Owner
+from schemas.topics import Topics
+
+SUFFIX = "_keys"
+_ADOPT = """
+INSERT INTO emberlog_owner (reference, tenant, kind, id, wrapped, master) VALUES (%s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING
+"""
+
+
+class SetupError(RuntimeError):
+    """Something that setup needs and cannot make. The text says what to do."""
+
+
+def keys_dsn(settings: Settings, dsn: str) -> str:
+    """Address of the key store's database, for an installation whose views are at ``dsn``."""
+    if settings.keys_dsn is not None:
+        return settings.keys_dsn.get_secret_value()
+    return dsn_with(dsn, f"{conninfo_to_dict(dsn).get('dbname', 'emberlog')}{SUFFIX}")
+
+
+def masters(settings: Settings, *, make: bool = False) -> Masters:
+    """The master key of the settings and the one before. Raises KeyFileError.
+
+    ``make`` makes the file of the current one where it is missing.
+    """
+    former = settings.former_master_key_file
+    return Masters(_current(settings, make), *(() if former is None else (_existing(former),)))
+
+
+def _current(settings: Settings, make: bool) -> LocalMasterKey:
+    if settings.master_key is not None:
+        return master_from_text(settings.master_key.get_secret_value())
+    path = settings.master_key_file or settings.data_dir / "keys" / "master.key"
+    return master_from_file(path) if make else _existing(path)
+
+
+def _existing(path: Path) -> LocalMasterKey:
+    # a key made here by whoever works in another folder than the workers would be another one than theirs
+    if not path.exists():
+        raise KeyFileError(f"the master key file {path} is missing: work in the folder of the workers, or put its backup back")
+    return master_from_file(path)
+
+
+class Keyring:
+    """An installation's keys, and its owners' references."""
+
+    def __init__(self, database: KeyDatabase) -> None:
+        self.database, self.keys, self.directory = database, PostgresKeys(database), PostgresDirectory(database)
+        self.destroyer = Destroyer(database)
+
+    def erasing(self, topics: Topics) -> ErasingView:
+        """The projection that carries out what the log says is forgotten; its tables stand in the key store's database."""
+        return ErasingView(topics, self.destroyer)
+
+    async def adopt(self, owners: Mapping[str, Owner]) -> None:
+        """Make owners known under the references (keys of ``owners``) that they have already: those on a log from elsewhere."""
+        rows = [
+            (reference, *astuple(owner), *await self.database.new_owner_key(reference)) for reference, owner in owners.items()
+        ]
+        async with self.database.transaction() as connection, connection.cursor() as cursor:
+            await cursor.executemany(_ADOPT.encode(), rows)
+
+
+@asynccontextmanager
+async def open_keys(settings: Settings, dsn: str, connections: int = 4) -> AsyncIterator[Keyring]:
+    """The key store of an installation whose views are at ``dsn``. Raises KeyFileError; its answers KeyLost, KeysUnavailable."""
+    async with KeyDatabase(keys_dsn(settings, dsn), masters(settings), connections=connections) as database:
+        yield Keyring(database)
+
+
+async def set_up_keys(settings: Settings, dsn: str) -> None:
+    """Make the key store's database and tables where they are missing, and the file of the master key.
+
+    Raises SetupError where the role may make no database, KeyFileError, MasterKeyMissing for a store under another master key.
+    """
+    address = keys_dsn(settings, dsn)
+    if settings.keys_dsn is None:
+        await asyncio.to_thread(ensure_database, dsn, address)
+    async with KeyDatabase(address, masters(settings, make=True), connections=1) as database:
+        await database.prepare()
+        await generation.install(address, [Keyring(database).erasing(settings.topics)])
+
+
+def ensure_database(server: str, address: str) -> None:
+    """Make the database of ``address`` by way of another one on its server, ``server``. Raises SetupError, psycopg's errors."""
+    name = conninfo_to_dict(address)["dbname"]
+    try:
+        with psycopg.connect(server, autocommit=True) as connection:
+            if connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", (name,)).fetchone() is None:
+                connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(str(name))))
+    except psycopg.errors.DuplicateDatabase:
+        return  # another set-up was faster
+    except psycopg.errors.InsufficientPrivilege:
+        raise SetupError(
+            f"the key store needs a database of its own, and this role may not make {name}: make it, or name another by "
+            "EMBERLOG_KEYS_DSN"
+        ) from None

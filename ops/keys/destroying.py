@@ -1,0 +1,149 @@
+"""Destroying keys: what was sealed under them is gone, wherever its copies are.
+
+A tombstone stays behind, so that no key is made again for what was forgotten. Each call is one transaction and may be repeated;
+it returns how many keys it destroyed itself. A process that read a key before may use it until its cache lets it go
+(``database.CACHE_S``); the bytes leave Postgres' files with ``vacuum``, its write-ahead log and physical backups as those expire.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import NamedTuple
+
+from psycopg import sql
+
+from ops.keys.database import Connection, KeyDatabase
+from ops.keys.tables import NAMES, STORE_WIDE, digest, row_of
+from schemas.subjects import BY_REQUEST
+
+_LOCK = "SELECT FROM emberlog_owner WHERE reference = ANY (%s::text[]::uuid[]) ORDER BY reference FOR UPDATE"
+_LOCK_SHARED = "SELECT FROM emberlog_owner WHERE reference = ANY (%s::text[]::uuid[]) ORDER BY reference FOR KEY SHARE"
+_GONE = "UPDATE emberlog_item_key SET wrapped = NULL, destroyed_at = now() WHERE destroyed_at IS NULL"
+_STATEMENTS = f"""{_GONE} AND owner = %s AND kind = 'statement' AND name = ANY (%s::bytea[])
+    AND (from_offset < %s OR settled_at <= %s)"""
+_OF_KIND = f"{_GONE} AND owner = %s AND kind = %s AND name = ANY (%s::bytea[])"
+# moved aside, so that the subject can have another key
+_SUMMARIES = """
+UPDATE emberlog_item_key SET wrapped = NULL, destroyed_at = now(), cause = uuid_send(key_id)
+WHERE destroyed_at IS NULL AND owner = %s AND kind = 'summary' AND name = ANY (%s::bytea[])
+"""
+_OF_OWNER = f"{_GONE} AND owner = %s"
+_PARKED = f"{_GONE} AND kind = 'parked' AND name = ANY (%s::bytea[])"
+_PARKED_OWNERS = """
+SELECT DISTINCT owner::text FROM emberlog_item_key WHERE kind = 'parked' AND name = ANY (%s::bytea[]) AND destroyed_at IS NULL
+"""
+_TOMBSTONES = """
+INSERT INTO emberlog_forgotten SELECT %s, %s, name, %s FROM unnest(%s::bytea[]) AS w (name) ORDER BY name
+ON CONFLICT (owner, kind, name) DO UPDATE SET below_offset = excluded.below_offset
+WHERE emberlog_forgotten.below_offset < excluded.below_offset
+"""
+_ERASE = """
+UPDATE emberlog_owner SET tenant = NULL, kind = NULL, id = NULL, wrapped = NULL, master = NULL, erased_at = now()
+WHERE reference = %s AND erased_at IS NULL
+"""
+_SETTLE = """
+WITH found AS (
+    SELECT k.key_id, w.settled_at
+    FROM unnest(%s::text[], %s::bytea[], %s::bigint[]) AS w (owner, cause, settled_at)
+    JOIN emberlog_item_key AS k ON k.owner = w.owner::uuid AND k.cause = w.cause
+    WHERE k.kind = 'statement' AND k.settled_at IS NULL AND k.destroyed_at IS NULL
+    ORDER BY k.key_id FOR NO KEY UPDATE OF k
+)
+UPDATE emberlog_item_key AS k SET settled_at = found.settled_at FROM found WHERE k.key_id = found.key_id AND k.settled_at IS NULL
+"""
+
+
+class Erased(NamedTuple):
+    """What erasing an owner destroyed: item keys, owner keys (1, or 0 where it was erased before) and aliases."""
+
+    items: int
+    owners: int
+    aliases: int
+
+
+class Destroyer:
+    """Destroys keys in ``database``. Every method raises KeysUnavailable; KeyLost for an owner that is no reference."""
+
+    def __init__(self, database: KeyDatabase) -> None:
+        self._database = database
+
+    async def settle(self, settlements: Mapping[tuple[str, str], int]) -> int:
+        """Note by (owner, command id) at which offset the command was decided; what was noted before stays. Keys noted."""
+        rows = [(row_of(owner), digest(cause), at) for (owner, cause), at in settlements.items()]
+        owners, causes, offsets = ([row[i] for row in rows] for i in range(3))
+        async with self._database.transaction() as connection:
+            await connection.execute(_LOCK_SHARED, (owners,))
+            return (await connection.execute(_SETTLE, (owners, causes, offsets))).rowcount
+
+    async def destroy_statements(self, owner: str, fingerprints: Collection[str], below_offset: int, decided_before: int) -> int:
+        """Destroy what was said below ``below_offset`` of the conversation, or settled at ``decided_before`` or earlier.
+
+        What is said below ``below_offset`` gets no key any more.
+        """
+        reference, names = row_of(owner), _digests(fingerprints)
+        async with self._database.transaction() as connection:
+            await connection.execute(_LOCK, ([reference],))
+            await connection.execute(_TOMBSTONES, (reference, "statement", below_offset, names))
+            return (await connection.execute(_STATEMENTS, (reference, names, below_offset, decided_before))).rowcount
+
+    async def destroy_messages(self, owner: str, messages: Collection[str], turns: Collection[str] = ()) -> int:
+        """Destroy messages by their references, and the rest of turns by their ids. They get no key any more."""
+        reference, count = row_of(owner), 0
+        async with self._database.transaction() as connection:
+            await connection.execute(_LOCK, ([reference],))
+            for kind, names in (("message", _digests(messages)), ("turn", _digests(turns))):
+                await connection.execute(_TOMBSTONES, (reference, kind, BY_REQUEST, names))
+                count += (await connection.execute(_OF_KIND, (reference, kind, names))).rowcount
+        return count
+
+    async def destroy_summaries(self, owner: str, summaries: Collection[str]) -> int:
+        """Destroy summaries by their ids. One that is made anew gets another key."""
+        reference = row_of(owner)
+        async with self._database.transaction() as connection:
+            await connection.execute(_LOCK, ([reference],))
+            return (await connection.execute(_SUMMARIES, (reference, _digests(summaries)))).rowcount
+
+    async def destroy_parked(self, parked: Collection[str]) -> int:
+        """Destroy parked work by its ids, whosever it is. It gets no key any more."""
+        names = _digests(parked)
+        async with self._database.transaction() as connection:
+            await connection.execute(_LOCK, ([STORE_WIDE],))
+            await connection.execute(_TOMBSTONES, (STORE_WIDE, "parked", BY_REQUEST, names))
+            owners = [row[0] for row in await (await connection.execute(_PARKED_OWNERS, (names,))).fetchall()]
+            await connection.execute(_LOCK, (owners,))
+            return (await connection.execute(_PARKED, (names,))).rowcount
+
+    async def destroy_owner(self, reference: str) -> Erased:
+        """Erase an owner: id, aliases, the owner's key and every key under it. Nothing of it gets a key any more."""
+        if row_of(reference) == STORE_WIDE:
+            raise ValueError("no owner goes by that reference, and what hangs on it is not erased")
+        async with self._database.transaction() as connection:
+            await connection.execute(_LOCK, ([reference],))
+            return Erased(
+                items=await _count(connection, _OF_OWNER, reference),
+                owners=await _count(connection, _ERASE, reference),
+                aliases=await _count(connection, "DELETE FROM emberlog_owner_alias WHERE owner = %s", reference),
+            )
+
+    async def vacuum(self) -> Mapping[str, int]:
+        """Write the tables anew, without what was destroyed, and let the old files go. Bytes of each table, indexes included.
+
+        Each table is locked meanwhile. The write-ahead log and physical backups hold the old bytes until they expire.
+        """
+        sizes: dict[str, int] = {}
+        async with self._database.connection() as connection:
+            for name in NAMES:
+                await connection.execute(sql.SQL("VACUUM (FULL, ANALYZE) {}").format(sql.Identifier(name)))
+            for name in NAMES:
+                row = await (await connection.execute("SELECT pg_total_relation_size(%s::regclass)", (name,))).fetchone()
+                assert row is not None
+                sizes[name] = int(row[0])
+        return sizes
+
+
+def _digests(names: Collection[str]) -> list[bytes]:
+    return [digest(name) for name in sorted(set(names))]
+
+
+async def _count(connection: Connection, statement: str, reference: str) -> int:
+    return (await connection.execute(statement, (reference,))).rowcount

@@ -1,0 +1,139 @@
+"""Receipts: once every store has followed a forgetting, they confirm it by commands, and the receipt is issued.
+
+A side effect, so it is no part of any projection. What was sent is sent again until the log has the receipt: the commands' ids
+follow from the forgetting, so each is decided once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import psycopg
+import structlog
+from psycopg.rows import class_row
+
+from projections.errors import is_outage
+from schemas.ids import NAMESPACE
+from schemas.topics import INBOX_RETENTION_MS, Topics
+from schemas.types import CommandMeta, ConfirmCleared, IssueReceipt, StoreOutcome
+from streams import kafka
+from streams.producers import CommandProducer
+
+log = structlog.get_logger(__name__)
+
+ACTOR = "emberlog/receipts"
+POLL_S = 0.25
+AGAIN_S = 30.0
+"""A command without an event after so long is sent again."""
+VIEWS = ("thermal", "embeddings")
+"""Views that hold what is forgotten: each confirms once it has passed the event."""
+
+_OPEN = """
+SELECT forget_id, owner::text, partition, event_offset, asked_at, memories, keys, remaining FROM forgetting
+WHERE receipt_id IS NULL ORDER BY event_offset LIMIT 100
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Open:
+    """A forgetting that was carried out in the key store, and has no receipt yet."""
+
+    forget_id: str
+    owner: str
+    partition: int
+    event_offset: int
+    asked_at: datetime
+    memories: int
+    keys: int
+    remaining: list[str]
+
+
+def receipt_id(forget_id: str) -> str:
+    """Id of the receipt of a forgetting (its command's id)."""
+    return _id("receipt", forget_id)
+
+
+def _id(*parts: str) -> str:
+    return str(uuid.uuid5(NAMESPACE, "\x1f".join(parts)))
+
+
+class Receipts:
+    """Issues receipts until ``stop`` is set. ``keys_dsn`` is the key store's database, ``dsn`` that of the views."""
+
+    def __init__(self, bootstrap: str, dsn: str, keys_dsn: str, topics: Topics) -> None:
+        self._bootstrap, self._dsn, self._keys_dsn, self._topics = bootstrap, dsn, keys_dsn, topics
+        self._sent: dict[str, float] = {}
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Work until told to stop; an outage only pauses it."""
+        while not stop.is_set():
+            try:
+                await self._work(stop)
+            except psycopg.Error as error:
+                if not is_outage(error):
+                    raise
+                await self._wait(error)
+            except kafka.OUTAGE_ERRORS as error:
+                await self._wait(error)
+
+    async def _wait(self, error: BaseException) -> None:
+        log.warning("receipts wait", error=type(error).__name__)
+        await asyncio.sleep(1.0)
+
+    async def _work(self, stop: asyncio.Event) -> None:
+        async with (
+            await psycopg.AsyncConnection.connect(self._keys_dsn, autocommit=True) as keys,
+            await psycopg.AsyncConnection.connect(self._dsn, autocommit=True) as views,
+            CommandProducer(self._bootstrap, self._topics) as producer,
+        ):
+            while not stop.is_set():
+                async with keys.cursor(row_factory=class_row(Open)) as cursor:
+                    found = await (await cursor.execute(_OPEN)).fetchall()
+                self._sent = {forgotten.forget_id: self._sent.get(forgotten.forget_id, -math.inf) for forgotten in found}
+                for forgotten in found:
+                    if time.monotonic() - self._sent[forgotten.forget_id] > AGAIN_S and await self._followed(views, forgotten):
+                        for command in self._commands(forgotten):
+                            await producer.send(command)
+                        self._sent[forgotten.forget_id] = time.monotonic()
+                        log.info("a forgetting was confirmed", memories=forgotten.memories, keys=forgotten.keys)
+                await asyncio.sleep(POLL_S)
+
+    async def _followed(self, views: psycopg.AsyncConnection[Any], forgotten: Open) -> bool:
+        """Whether every view has passed the event."""
+        for view in VIEWS:
+            cursor = await views.execute(
+                f"SELECT next_offset FROM emberlog_{view}_checkpoint WHERE topic = %s AND partition = %s".encode(),
+                (self._topics.events, forgotten.partition),
+            )
+            row = await cursor.fetchone()
+            if row is None or row[0] <= forgotten.event_offset:
+                return False
+        return True
+
+    def _commands(self, forgotten: Open) -> Sequence[ConfirmCleared | IssueReceipt]:
+        inbox_until = forgotten.asked_at + timedelta(milliseconds=INBOX_RETENTION_MS)
+        outcomes = (
+            StoreOutcome("keys", forgotten.keys),
+            *(StoreOutcome(view, forgotten.memories) for view in VIEWS),
+            # purged behind admission; in a partition where nothing follows, its last segment stays until then
+            StoreOutcome(self._topics.inbox, 0, inbox_until),
+        )
+        forget_id, owner = forgotten.forget_id, forgotten.owner
+        confirmed = [
+            ConfirmCleared(_meta(owner, "cleared", forget_id, outcome.store), forget_id, outcome)
+            for outcome in outcomes
+            if outcome.pending_until is None
+        ]
+        meta, remaining = _meta(owner, "receipt command", forget_id), tuple(forgotten.remaining)
+        return [*confirmed, IssueReceipt(meta, receipt_id(forget_id), forget_id, outcomes, remaining)]
+
+
+def _meta(owner: str, *parts: str) -> CommandMeta:
+    return CommandMeta(_id(*parts), owner, datetime.now(UTC), ACTOR)
