@@ -70,6 +70,10 @@ class Directory(Protocol):
         """Who goes by ``reference``; None once erased, and for a reference that nobody has."""
         ...
 
+    def clear(self) -> None:
+        """Forget the answers that were kept: they may be those of an owner who was erased meanwhile."""
+        ...
+
 
 class _NoKeys:
     """For whoever reads logs in plain only, as tests do: it has no key, and makes none."""

@@ -88,6 +88,19 @@ def key_ids_of(record: Value) -> Iterator[str]:
     return iter(found)
 
 
+def holds_destroyed(record: Value) -> bool:
+    """Whether any value of ``record`` is gone for good."""
+    found: list[Sealed] = []
+
+    def visit(value: Sealed, _: Subject) -> Sealed:
+        if value.is_destroyed:
+            found.append(value)
+        return value
+
+    _walk(record, visit, _NOBODY)
+    return bool(found)
+
+
 def opened_with(record: R, change: Callable[[Sealed], Sealed]) -> R:
     """``record`` with ``change`` made to every value that is sealed."""
 

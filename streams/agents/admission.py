@@ -9,10 +9,11 @@ from aiokafka import AIOKafkaProducer
 
 from schemas import codec, envelope
 from schemas.sealing import seal
+from schemas.subjects import holds_destroyed
 from streams import kafka
 from streams.agents.admit import Admissible, InboxPosition, admit
 from streams.config import WorkerConfig
-from streams.failures import Refused
+from streams.failures import Away, Refused
 from streams.stage import Work
 
 SOURCE = "emberlog/admit"
@@ -57,6 +58,12 @@ class Admission:
             raise Refused(verdict)
         reference = await self.config.directory.reference_of(verdict.owner)
         turn, topics = await seal(self.config.keys, verdict.turn(reference)), self.config.topics
+        if holds_destroyed(turn):
+            # one of its messages was forgotten before; or the reference was kept from before an erasure: published under it, the
+            # turn would be lost without a word
+            self.config.directory.clear()
+            if await self.config.directory.reference_of(verdict.owner) != reference:
+                raise Away("the owner was erased in this moment")
         headers = envelope.headers_for(turn, id=turn.turn_id, source=SOURCE, subject=turn.owner, time=turn.occurred_at)
         await kafka.send_to_owner(self.producer, topics.conversation, topics.partitions, turn.owner, codec.encode(turn), headers)
 

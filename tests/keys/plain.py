@@ -39,5 +39,8 @@ class PlainKeys:
     async def find(self, owner: Owner) -> str | None:
         return fixed_reference(owner)
 
+    def clear(self) -> None:
+        return None
+
     async def owner_of(self, reference: str) -> Owner | None:
         raise AssertionError("nobody asks for it")

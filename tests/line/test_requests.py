@@ -53,5 +53,11 @@ async def test_an_erased_owner_leaves_every_store_and_a_rebuild_says_so_too(line
     assert await eva.recalled("who repairs accordions?") == ["She repairs accordions in a cellar"]
     assert await live_digest(line) == await rebuilt_digest(line)
 
-    await ben.say("He has taken up the harp")
-    assert await ben.contents() == ["He has taken up the harp"]
+    # who comes back is somebody new, at once
+    await line.publish([ben.turn("He has taken up the harp")])
+
+    async def known_again() -> bool:
+        return await ben.told_by_the_command_line("what has he taken up?") == ["He has taken up the harp"]
+
+    await until(known_again, "what the owner says after the erasure is remembered")
+    assert await ben.contents() == [], "under another reference"

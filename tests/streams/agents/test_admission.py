@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import pytest
@@ -10,12 +11,14 @@ from aiokafka import AIOKafkaProducer
 
 from benchmarks.owners import fixed_reference
 from schemas import codec, ids
+from schemas.owner import Owner
 from schemas.sealed import Sealed
+from schemas.sealing import ItemKey, Subject
 from schemas.types import ConversationTurn, ToolCall
 from streams.agents import admission
 from streams.agents.admission import TIME_HEADER, Admission, judge
 from streams.agents.admit import Admissible, admit
-from streams.failures import Refused
+from streams.failures import Away, Refused
 from streams.parking.lot import ParkingLot
 from streams.stage import Work
 from tests.keys.plain import PlainKeys
@@ -93,3 +96,33 @@ async def test_a_turn_too_large_for_the_broker_is_refused_and_not_taken_for_an_o
     async with AIOKafkaProducer(bootstrap_servers=bench.bootstrap, max_request_size=100) as small:
         with pytest.raises(Refused, match="exceeds"):
             await Admission(bench.config("admit"), small)(work)
+
+
+class _JustErased(PlainKeys):
+    """An owner who was erased since the reference was looked up, and has come back under another."""
+
+    def __init__(self) -> None:
+        self.stale = True
+
+    async def reference_of(self, owner: Owner) -> str:
+        return fixed_reference("before") if self.stale else OWNER
+
+    async def for_sealing(self, subjects: Collection[Subject]) -> Mapping[Subject, ItemKey | None]:
+        return dict.fromkeys(subjects) if self.stale else await super().for_sealing(subjects)
+
+    def clear(self) -> None:
+        self.stale = False
+
+
+async def test_a_turn_of_an_owner_who_was_erased_meanwhile_goes_out_under_the_new_reference_and_is_not_lost(
+    bench: Bench,
+) -> None:
+    keys = _JustErased()
+    handle = Admission(bench.config("admit", keys=keys, directory=keys), bench.producer)
+    work = judge(bench.work(bench.topics.inbox, _sent()), AT_S)
+    with pytest.raises(Away, match="erased"):
+        await handle(work)
+    assert await bench.records(bench.topics.conversation, fixed_reference("before")) == []
+    await handle(work)
+    (record,) = await bench.records(bench.topics.conversation, OWNER)
+    assert codec.decode_as(ConversationTurn, record.value).messages[0].content.text == "hello"

@@ -32,6 +32,7 @@ ALLOWED = {
     "math",
     "msgspec",
     "msgspec.structs",
+    "re",
     "typing",
     "uuid",
 }
