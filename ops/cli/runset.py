@@ -91,7 +91,9 @@ class RunningSet:
     def _set_up(self) -> None:
         from ops.wiring_setup import set_up
 
-        asyncio.run(set_up(self.settings, self.target.bootstrap, self.target.dsn))
+        # a signal that tears an event loop apart can leave its tasks waiting for ever; this takes a second
+        with shielded():
+            asyncio.run(set_up(self.settings, self.target.bootstrap, self.target.dsn))
 
     def _take_lock(self) -> None:
         """One set per folder: two would take each other's views away."""
