@@ -6,11 +6,16 @@ import hashlib
 import hmac
 import uuid
 from collections.abc import Iterable
+from dataclasses import astuple
 
 from ops.keyring import open_keys
 from ops.settings import Settings
 from schemas.ids import NAMESPACE
 from schemas.owner import Owner
+
+_KNOWN = """
+INSERT INTO emberlog_owner (reference, tenant, kind, id, wrapped, master) VALUES (%s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING
+"""
 
 
 def fixed_reference(owner: Owner | str) -> str:
@@ -28,4 +33,8 @@ async def make_known(settings: Settings, dsn: str, owners: Iterable[Owner | str]
     """Make ``owners`` known under their fixed references to the installation whose views are at ``dsn``."""
     named = [Owner.parse(owner) if isinstance(owner, str) else owner for owner in owners]
     async with open_keys(settings, dsn, connections=1) as ring:
-        await ring.adopt({fixed_reference(owner): owner for owner in named})
+        references = [fixed_reference(owner) for owner in named]
+        keys = [await ring.database.new_owner_key(reference) for reference in references]
+        rows = [(reference, *astuple(owner), *key) for reference, owner, key in zip(references, named, keys, strict=True)]
+        async with ring.database.transaction() as connection, connection.cursor() as cursor:
+            await cursor.executemany(_KNOWN.encode(), rows)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import astuple
 from pathlib import Path
 
 import psycopg
@@ -22,13 +21,9 @@ from ops.keys.store import PostgresKeys
 from ops.local.postgres import dsn_with
 from ops.settings import Settings
 from projections import generation
-from schemas.owner import Owner
 from schemas.topics import Topics
 
 SUFFIX = "_keys"
-_ADOPT = """
-INSERT INTO emberlog_owner (reference, tenant, kind, id, wrapped, master) VALUES (%s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING
-"""
 
 
 class SetupError(RuntimeError):
@@ -51,10 +46,15 @@ def masters(settings: Settings, *, make: bool = False) -> Masters:
     return Masters(_current(settings, make), *(() if former is None else (_existing(former),)))
 
 
+def master_file(settings: Settings) -> Path:
+    """File of the master key, where the settings do not hold the key itself."""
+    return settings.master_key_file or settings.data_dir / "keys" / "master.key"
+
+
 def _current(settings: Settings, make: bool) -> LocalMasterKey:
     if settings.master_key is not None:
         return master_from_text(settings.master_key.get_secret_value())
-    path = settings.master_key_file or settings.data_dir / "keys" / "master.key"
+    path = master_file(settings)
     return master_from_file(path) if make else _existing(path)
 
 
@@ -75,14 +75,6 @@ class Keyring:
     def erasing(self, topics: Topics) -> ErasingView:
         """The projection that carries out what the log says is forgotten; its tables stand in the key store's database."""
         return ErasingView(topics, self.destroyer)
-
-    async def adopt(self, owners: Mapping[str, Owner]) -> None:
-        """Make owners known under the references (keys of ``owners``) that they have already: those on a log from elsewhere."""
-        rows = [
-            (reference, *astuple(owner), *await self.database.new_owner_key(reference)) for reference, owner in owners.items()
-        ]
-        async with self.database.transaction() as connection, connection.cursor() as cursor:
-            await cursor.executemany(_ADOPT.encode(), rows)
 
 
 @asynccontextmanager

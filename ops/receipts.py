@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -20,7 +19,7 @@ import structlog
 from psycopg.rows import class_row
 
 from projections.errors import is_outage
-from schemas.ids import NAMESPACE
+from schemas import ids
 from schemas.topics import INBOX_RETENTION_MS, Topics
 from schemas.types import CommandMeta, ConfirmCleared, IssueReceipt, StoreOutcome
 from streams import kafka
@@ -53,15 +52,6 @@ class Open:
     memories: int
     keys: int
     remaining: list[str]
-
-
-def receipt_id(forget_id: str) -> str:
-    """Id of the receipt of a forgetting (its command's id)."""
-    return _id("receipt", forget_id)
-
-
-def _id(*parts: str) -> str:
-    return str(uuid.uuid5(NAMESPACE, "\x1f".join(parts)))
 
 
 class Receipts:
@@ -127,13 +117,13 @@ class Receipts:
         )
         forget_id, owner = forgotten.forget_id, forgotten.owner
         confirmed = [
-            ConfirmCleared(_meta(owner, "cleared", forget_id, outcome.store), forget_id, outcome)
+            ConfirmCleared(_meta(owner, ids.confirmation_id(forget_id, outcome.store)), forget_id, outcome)
             for outcome in outcomes
             if outcome.pending_until is None
         ]
-        meta, remaining = _meta(owner, "receipt command", forget_id), tuple(forgotten.remaining)
-        return [*confirmed, IssueReceipt(meta, receipt_id(forget_id), forget_id, outcomes, remaining)]
+        meta, remaining = _meta(owner, ids.receipt_command_id(forget_id)), tuple(forgotten.remaining)
+        return [*confirmed, IssueReceipt(meta, ids.receipt_id(forget_id), forget_id, outcomes, remaining)]
 
 
-def _meta(owner: str, *parts: str) -> CommandMeta:
-    return CommandMeta(_id(*parts), owner, datetime.now(UTC), ACTOR)
+def _meta(owner: str, command_id: str) -> CommandMeta:
+    return CommandMeta(command_id, owner, datetime.now(UTC), ACTOR)

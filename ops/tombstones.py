@@ -26,7 +26,7 @@ async def replayed(bootstrap: str, keys_dsn: str, topics: Topics) -> None:
     """Wait until the key store at ``keys_dsn`` has passed what was on the log when this was called. Outages are waited for."""
     ends = await kafka.until_done(lambda: _ends(bootstrap, topics), _waiting)
     said = 0.0
-    while (behind := await _behind(keys_dsn, ends)) is None or behind:
+    while (behind := await _behind(keys_dsn, topics.events, ends)) is None or behind:
         said += POLL_S
         if said >= SAY_EVERY_S:
             said = 0.0
@@ -44,19 +44,18 @@ async def _ends(bootstrap: str, topics: Topics) -> dict[int, int]:
         await reader.stop()
 
 
-async def _behind(keys_dsn: str, ends: dict[int, int]) -> int | None:
+async def _behind(keys_dsn: str, topic: str, ends: dict[int, int]) -> int | None:
     """Records of the log that are still to be carried out; None while the key store is away."""
     try:
         async with await psycopg.AsyncConnection.connect(keys_dsn, autocommit=True) as connection:
-            cursor = await connection.execute("SELECT topic, partition, next_offset FROM emberlog_keys_checkpoint")
-            rows = await cursor.fetchall()
+            query = "SELECT partition, next_offset FROM emberlog_keys_checkpoint WHERE topic = %s"
+            at: dict[int, int] = dict(await (await connection.execute(query, (topic,))).fetchall())
     except psycopg.errors.UndefinedTable:
         return None  # still to be set up
     except psycopg.Error as error:
         if not is_outage(error):
             raise
         return None
-    at: dict[int, int] = {partition: offset for topic, partition, offset in rows if topic.endswith("memory.events.v1")}
     return sum(max(0, end - at.get(partition, 0)) for partition, end in ends.items())
 
 

@@ -44,8 +44,8 @@ class Applier:
         await applier.claim()                # positions to read on from
         await applier.apply(records)         # raises Fenced, Promoted, psycopg errors; then make a new Applier
 
-    ``keys`` open what is sealed: ``apply`` raises KeysUnavailable and KeyLost, too. After an error nothing of the batch was
-    written, and the object must not be used again.
+    ``keys`` open what is sealed: ``apply`` raises KeysUnavailable, too. After an error nothing of the batch was written, and the
+    object must not be used again.
     """
 
     def __init__(

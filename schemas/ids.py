@@ -59,6 +59,21 @@ def parked_id(stage: str, topic: str, partition: int, offset: int) -> str:
     return _v5(f"parked\x1f{stage}\x1f{topic}\x1f{partition}\x1f{offset}")
 
 
+def confirmation_id(forget_id: str, store: str) -> str:
+    """Id of the command by which a store confirms a forgetting (its command's id): sent again it is the same."""
+    return _v5(f"cleared\x1f{forget_id}\x1f{store}")
+
+
+def receipt_command_id(forget_id: str) -> str:
+    """Id of the command that issues the receipt of a forgetting."""
+    return _v5(f"receipt command\x1f{forget_id}")
+
+
+def receipt_id(forget_id: str) -> str:
+    """Id of the receipt of a forgetting."""
+    return _v5(f"receipt\x1f{forget_id}")
+
+
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII)
 
 

@@ -77,37 +77,36 @@ def sealed_with(record: R, change: Visit) -> R:
 
 def key_ids_of(record: Value) -> Iterator[str]:
     """Ids of the keys that the values of ``record`` are sealed under."""
-    found: list[str] = []
-
-    def visit(value: Sealed, _: Subject) -> Sealed:
-        if value.cipher not in (PLAIN, DESTROYED) and value.key_id is not None:
-            found.append(value.key_id)
-        return value
-
-    _walk(record, visit, _NOBODY)
-    return iter(found)
+    return (value.key_id for value in _values(record) if _is_closed(value) and value.key_id is not None)
 
 
 def holds_destroyed(record: Value) -> bool:
     """Whether any value of ``record`` is gone for good."""
-    found: list[Sealed] = []
-
-    def visit(value: Sealed, _: Subject) -> Sealed:
-        if value.is_destroyed:
-            found.append(value)
-        return value
-
-    _walk(record, visit, _NOBODY)
-    return bool(found)
+    return any(value.is_destroyed for value in _values(record))
 
 
 def opened_with(record: R, change: Callable[[Sealed], Sealed]) -> R:
     """``record`` with ``change`` made to every value that is sealed."""
 
     def visit(value: Sealed, _: Subject) -> Sealed:
-        return value if value.cipher in (PLAIN, DESTROYED) else change(value)
+        return change(value) if _is_closed(value) else value
 
     return cast(R, _walk(record, visit, _NOBODY))
+
+
+def _is_closed(value: Sealed) -> bool:
+    return value.cipher not in (PLAIN, DESTROYED)
+
+
+def _values(record: Value) -> list[Sealed]:
+    found: list[Sealed] = []
+
+    def visit(value: Sealed, _: Subject) -> Sealed:
+        found.append(value)
+        return value
+
+    _walk(record, visit, _NOBODY)
+    return found
 
 
 # -- walking: one function per type, None for a type without such values

@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from msgspec.structs import replace
+
 import schemas.types
 from schemas.sealed import Sealed, left_of, text_of
 from schemas.types import ConversationTurn, FactsExtracted
@@ -98,6 +100,11 @@ def label(message: schemas.types.Message) -> str:
 def as_said(message: schemas.types.Message) -> Message:
     """A message of the contract as extraction takes it: opened. Raises SealedValue."""
     return Message(label(message), message.role, text_of(message.name), message.content.text, text_of(message.image_caption))
+
+
+def what_is_left(turn: ConversationTurn) -> ConversationTurn:
+    """An opened turn without the messages that were destroyed."""
+    return replace(turn, messages=tuple(m for m in turn.messages if not m.content.is_destroyed))
 
 
 class RecentMessages:

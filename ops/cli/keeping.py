@@ -12,7 +12,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from ops.cli.errors import UsageError
 from ops.cli.target import find_running, read_settings
-from ops.keyring import SetupError, ensure_database, keys_dsn, masters
+from ops.keyring import SetupError, ensure_database, keys_dsn, master_file, masters
 from ops.keys import checking, rotation
 from ops.keys.backup import restore
 from ops.keys.database import KeyDatabase
@@ -44,7 +44,7 @@ class Place:
         """File of the master key in use; None where the key itself is in a variable."""
         if self.settings.master_key is not None:
             return None
-        return self.settings.master_key_file or self.settings.data_dir / "keys" / "master.key"
+        return master_file(self.settings)
 
     @property
     def master_shown(self) -> str:

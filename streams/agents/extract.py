@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import structlog
 from aiokafka import AIOKafkaProducer
-from msgspec.structs import replace
 
 from schemas import codec, envelope
 from schemas.errors import ContractError, SealedValue
@@ -20,7 +19,7 @@ from streams.config import WorkerConfig
 from streams.extraction import ports
 from streams.extraction.errors import ExtractionError, ModelUnavailable
 from streams.failures import Away, Failed, Refused
-from streams.recent import RecentMessages, as_said, label
+from streams.recent import RecentMessages, as_said, label, what_is_left
 from streams.stage import Work
 
 log = structlog.get_logger(__name__)
@@ -66,7 +65,7 @@ class Extract:
             [opened] = await open_all(self.config.keys, [turn])
         except SealedValue as error:
             raise Refused(str(error)) from None
-        return replace(opened, messages=tuple(m for m in opened.messages if not m.content.is_destroyed))
+        return what_is_left(opened)
 
     async def _extract(self, turn: ports.TurnToExtract) -> ports.Extraction:
         try:

@@ -12,7 +12,6 @@ from contextlib import suppress
 
 import structlog
 from aiokafka import ConsumerRecord, TopicPartition
-from msgspec.structs import replace
 
 from schemas import codec, envelope
 from schemas.errors import ContractError
@@ -22,7 +21,7 @@ from streams import kafka
 from streams.agents.accepting import Accepting
 from streams.config import WorkerConfig
 from streams.order import committed_offsets
-from streams.recent import RecentMessages
+from streams.recent import RecentMessages, what_is_left
 
 log = structlog.get_logger(__name__)
 
@@ -46,7 +45,7 @@ async def seed_extraction(config: WorkerConfig, messages: RecentMessages, partit
 
     def turn(record: Record, _: int) -> None:
         if isinstance(record, ConversationTurn):
-            messages.add(replace(record, messages=tuple(m for m in record.messages if not m.content.is_destroyed)))
+            messages.add(what_is_left(record))
 
     decided = await committed_offsets(config.bootstrap, config.group("decide"), topics.commands)
     extracted = await committed_offsets(config.bootstrap, config.group("extract"), topics.conversation)

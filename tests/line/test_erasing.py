@@ -12,7 +12,7 @@ from ops.keyring import masters, open_keys
 from ops.keys import backup
 from ops.keys.database import KeyDatabase
 from ops.local.addresses import ServiceAddresses
-from ops.receipts import receipt_id
+from schemas.ids import receipt_id
 from schemas.sealed import text_of
 from schemas.sealing import open_all
 from schemas.types import FactsExtracted, MemoryAdded, MemoryEvent, ReceiptIssued, StoreCleared
