@@ -1,16 +1,19 @@
 """Before anything is served: the key store has carried out what the log says is forgotten.
 
 A key store that was brought back from a backup has keys that were destroyed since. Its own position on the log came back with it,
-or not at all, so the projection ``keys`` destroys them again; whoever opens values waits for that.
+or not at all, so the projection ``keys`` destroys them again; whoever opens values waits for that. Views that were brought back
+hold what was forgotten since: recall asks the key store what that is.
 """
 
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import psycopg
 import structlog
 from aiokafka import TopicPartition
+from psycopg_pool import AsyncConnectionPool
 
 from projections.errors import is_outage
 from schemas.topics import Topics
@@ -20,6 +23,20 @@ log = structlog.get_logger(__name__)
 
 POLL_S = 0.1
 SAY_EVERY_S = 10.0
+_LAST = "SELECT partition, event_offset FROM forgetting WHERE owner = %s::uuid ORDER BY event_offset DESC LIMIT 1"
+
+
+class KnownForgettings:
+    """What the key store has carried out, for recall (``projections.recall.Forgettings``). ``pool`` is open on its database."""
+
+    def __init__(self, pool: AsyncConnectionPool[Any]) -> None:
+        self._pool = pool
+
+    async def last(self, owner_ref: str) -> tuple[int, int] | None:
+        """Where the owner's last forgetting stands on the log. Raises psycopg's errors."""
+        async with self._pool.connection() as connection:
+            row = await (await connection.execute(_LAST, (owner_ref,), prepare=True)).fetchone()
+        return None if row is None else (row[0], row[1])
 
 
 async def replayed(bootstrap: str, keys_dsn: str, topics: Topics) -> None:

@@ -17,8 +17,8 @@ from ops.keys import audit_key, check_key
 from ops.keys.erasing import ErasingView
 from ops.receipts import Receipts
 from ops.settings import Settings
-from ops.tombstones import replayed
-from projections.errors import is_outage
+from ops.tombstones import KnownForgettings, replayed
+from projections.errors import NotFollowed, is_outage
 from projections.recall import Recall
 from projections.records import Positions
 from projections.runner import ProjectionRunner, RunnerConfig
@@ -87,14 +87,16 @@ def make_embedder(settings: Settings) -> Embedder:
 
 @asynccontextmanager
 async def open_recall(settings: Settings, dsn: str, embedder: Embedder, connections: int = 4) -> AsyncIterator[Recall]:
-    """Recall over the live views, with a pool of connections of its own."""
+    """Recall over the live views, with pools of connections of its own to them and to the key store."""
     from streams.agents.embed import HEAD
 
-    pool: AsyncConnectionPool[Any] = AsyncConnectionPool(
-        dsn, min_size=1, max_size=connections, open=False, timeout=POOL_WAIT_S, kwargs={"autocommit": True}
-    )
-    async with pool:
-        yield Recall(pool, settings.topics, model=embedder.name, head=HEAD)
+    def pool_of(address: str) -> AsyncConnectionPool[Any]:
+        return AsyncConnectionPool(
+            address, min_size=1, max_size=connections, open=False, timeout=POOL_WAIT_S, kwargs={"autocommit": True}
+        )
+
+    async with pool_of(dsn) as views, pool_of(keys_dsn(settings, dsn)) as keys:
+        yield Recall(views, settings.topics, model=embedder.name, head=HEAD, forgettings=KnownForgettings(keys))
 
 
 class Projected:
@@ -106,10 +108,13 @@ class Projected:
     async def nearest(self, owner_ref: str, vector: Sequence[float], limit: int) -> tuple[Sequence[KnownMemory], int]:
         """The owner's nearest memories (those still without a vector last, score 0) and the last command applied.
 
-        Raises ModelUnavailable while the database is away: extraction then pauses, and parks nothing.
+        Raises ModelUnavailable while a database is away, or while the archive still holds what was forgotten since: extraction
+        then pauses, and parks nothing.
         """
         try:
             found = await self._recall.nearest(owner_ref, vector, limit)
+        except NotFollowed:
+            raise ModelUnavailable("the archive has not followed a forgetting yet") from None
         except psycopg.Error as error:
             if is_outage(error):
                 raise ModelUnavailable("the database is away") from None

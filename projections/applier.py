@@ -64,6 +64,8 @@ class Applier:
         self.runner = runner or uuid4()
         self.positions: Positions = {}
         self.applied = 0
+        self.opening_s = 0.0
+        """Seconds spent on opening sealed values, keys fetched and unwrapped."""
         self._conn = conn
         self._bulk = bulk
         self._keys = keys
@@ -91,6 +93,7 @@ class Applier:
         # before the transaction, so that no lock waits for the store of the keys
         if self._keys is not NO_KEYS:
             await self._open(intake)
+            self.opening_s += time.perf_counter() - began
         try:
             judged = await self._commit(intake, careful=False)
         except psycopg.Error as error:
@@ -117,11 +120,16 @@ class Applier:
             self.positions.update({tp: end for tp, (_, end) in moves.items()})
 
     async def _open(self, intake: Intake) -> None:
-        """Open the values of all records. One that was tampered with stays closed: a view that needs it refuses it aloud."""
+        """Open the values of all records.
+
+        One that was tampered with stays closed. A view that needs its value refuses it; a plain record, which may be listed
+        without its value, is noted here.
+        """
         records = [p.record for candidate in intake.candidates for p in candidate.events if p.record is not None]
         open_one = await opening(self._keys, records)
         for candidate in intake.candidates:
-            candidate.events = tuple(_opened(placed, open_one) for placed in candidate.events)
+            noted = intake.problems if candidate.slice is None else []
+            candidate.events = tuple(_opened(placed, open_one, noted) for placed in candidate.events)
 
     async def _commit(self, intake: Intake, *, careful: bool) -> _Judged:
         moves = {tp: (self.positions[tp], border) for tp, border in intake.borders.items()}
@@ -223,10 +231,11 @@ class Applier:
             )
 
 
-def _opened(placed: Placed, open_one: Callable[[Any], Any]) -> Placed:
+def _opened(placed: Placed, open_one: Callable[[Any], Any], problems: list[Problem]) -> Placed:
     try:
         record = None if placed.record is None else open_one(placed.record)
-    except SealedValue:
+    except SealedValue as error:
+        problems.append(_problem(placed, f"{type(error).__name__}: {error}"))
         return placed
     return placed if record is placed.record else replace(placed, record=record)
 

@@ -9,7 +9,8 @@ ProjectionError
 ├── NotInstalled       the tables do not exist (yet)
 ├── RebuildRunning     somebody rebuilds or verifies this view already
 ├── DigestMismatch     a rebuild differs from the live tables and was not promoted
-└── CatchUpTimeout     a target was not reached within the time given
+├── CatchUpTimeout     a target was not reached within the time given
+└── NotFollowed        the views still hold what was forgotten since
 """
 
 from __future__ import annotations
@@ -56,6 +57,10 @@ class DigestMismatch(ProjectionError):
 
 class CatchUpTimeout(ProjectionError):
     """Too slow, or the log does not reach that far."""
+
+
+class NotFollowed(ProjectionError):
+    """The views have not come to a forgetting yet that is known already."""
 
 
 def is_data_fault(error: BaseException) -> bool:

@@ -53,6 +53,8 @@ class Report:
     records: int
     skipped: int
     seconds: float
+    opening_seconds: float
+    """Of these on opening sealed values, keys fetched and unwrapped."""
 
     @property
     def equal(self) -> bool:
@@ -183,6 +185,7 @@ class _Build:
             records=self._applier.applied,
             skipped=await self._skipped(),
             seconds=time.monotonic() - self._began,
+            opening_seconds=self._applier.opening_s,
         )
 
     async def promote(self, new: Generation) -> None:

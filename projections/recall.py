@@ -9,15 +9,18 @@ same model as the stored vectors; without one (None) text alone decides. A memor
 
 from __future__ import annotations
 
+import asyncio
 import math
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Protocol
 
 from psycopg_pool import AsyncConnectionPool
 
 from projections import recall_sql as sql
+from projections.errors import NotFollowed
 from projections.records import Positions
 from schemas import ids
 from schemas.temperature import temperature_at
@@ -26,6 +29,8 @@ from schemas.types import ThermalPolicy
 
 DEFAULT_HEAD = "semantic"
 MAX_K = 1_000
+PATIENCE_S = 5.0
+POLL_S = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,21 +125,44 @@ class Nearest:
     last_cause: int
 
 
-class Recall:
-    """Searches the live views. ``model`` and ``head`` name the vectors to compare with."""
+class Forgettings(Protocol):
+    """What is forgotten, from a source that may know more of it than the views do, as after these came back from a backup."""
 
-    def __init__(self, pool: AsyncConnectionPool[Any], topics: Topics, *, model: str, head: str = DEFAULT_HEAD) -> None:
+    async def last(self, owner_ref: str) -> tuple[int, int] | None:
+        """Partition and offset on the log of the last event by which the owner forgot anything; None where there is none."""
+        ...
+
+
+class Recall:
+    """Searches the live views. ``model`` and ``head`` name the vectors to compare with.
+
+    With ``forgettings`` it answers for no owner before the archive has followed the last of them: it waits ``patience_s`` seconds
+    for that, then raises NotFollowed.
+    """
+
+    def __init__(
+        self,
+        pool: AsyncConnectionPool[Any],
+        topics: Topics,
+        *,
+        model: str,
+        head: str = DEFAULT_HEAD,
+        forgettings: Forgettings | None = None,
+        patience_s: float = PATIENCE_S,
+    ) -> None:
         self._pool = pool
         self._topics = topics
         self._model = model
         self._head = head
+        self._forgettings = forgettings
+        self._patience_s = patience_s
 
     async def search(
         self, owner_ref: str, query_text: str, query_vector: Sequence[float] | None, k: int, now: datetime
     ) -> list[Recalled]:
         """At most ``k`` memories of the owner, best first. Temperatures are those at ``now`` (aware).
 
-        Any text will do. Raises ValueError for an owner that is no owner reference.
+        Any text will do. Raises ValueError for an owner that is no owner reference, NotFollowed.
         """
         _must_be_owner(owner_ref)
         parameters = {
@@ -144,6 +172,7 @@ class Recall:
             **self._vector(query_vector),
         }
         statement = sql.SEARCH_BY_TEXT if parameters["vector"] is None else sql.SEARCH
+        await self._followed(owner_ref)
         async with self._pool.connection() as conn:
             cursor = await conn.execute(statement, parameters, prepare=True)
             rows = await cursor.fetchall()
@@ -151,10 +180,11 @@ class Recall:
 
     async def nearest(self, owner_ref: str, vector: Sequence[float], limit: int) -> Nearest:
         """Up to ``limit`` live memories nearest to ``vector``, then up to ``limit`` of the newest without a vector, and how far
-        the archive has read this owner's commands; all of one moment.
+        the archive has read this owner's commands; all of one moment. Raises as ``search`` does.
         """
         _must_be_owner(owner_ref)
         parameters = {"owner": owner_ref, "limit": max(0, min(limit, MAX_K)), **self._vector(vector)}
+        await self._followed(owner_ref)
         async with self._pool.connection() as conn:
             cursor = await conn.execute(sql.NEAREST, parameters, prepare=True)
             rows = await cursor.fetchall()
@@ -169,6 +199,26 @@ class Recall:
                 cursor = await conn.execute(f"SELECT topic, partition, next_offset FROM emberlog_{view}_checkpoint")
                 found[view] = {(r[0], r[1]): r[2] for r in await cursor.fetchall()}
         return found
+
+    async def _followed(self, owner_ref: str) -> None:
+        """Wait until the archive has passed the owner's last forgetting. Raises NotFollowed."""
+        last = None if self._forgettings is None else await self._forgettings.last(owner_ref)
+        if last is None:
+            return
+        deadline = time.monotonic() + self._patience_s
+        while not await self._has_passed(*last):
+            if time.monotonic() > deadline:
+                raise NotFollowed(
+                    "the archive still has what its owner had forgotten since, so nothing of it is shown: "
+                    "let a projector catch up (emberlog status), or rebuild it: emberlog rebuild thermal"
+                )
+            await asyncio.sleep(POLL_S)
+
+    async def _has_passed(self, partition: int, offset: int) -> bool:
+        async with self._pool.connection() as conn:
+            cursor = await conn.execute(sql.ARCHIVE_POSITION, (self._topics.events, partition), prepare=True)
+            row = await cursor.fetchone()
+        return row is not None and row[0] > offset
 
     def _vector(self, vector: Sequence[float] | None) -> dict[str, Any]:
         known = vector is not None and len(vector) > 0 and all(map(math.isfinite, vector)) and any(vector)

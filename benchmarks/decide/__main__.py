@@ -4,7 +4,8 @@
 over commands that wait in its topic, counted by the readers' rule from its first event to its last. The same for one owner
 with many memories beside one with a hundred. Encoding and decoding per type stand beside fastavro alone with plain dicts, in
 turn. `sealed_ratio`: turns, commands and events sealed, encoded, decoded and opened, with every key fetched from the key store
-and unwrapped, over the same encoded and decoded in plain, in turn. Each figure is the median of several runs; `spread` holds the
+and unwrapped, over the same encoded and decoded in plain, in turn. `rebuild`: the archive made anew from a sealed log, and the
+shares of its time that opening values and, within that, keys took. Each figure is the median of several runs; `spread` holds the
 lowest and highest.
 """
 
@@ -15,7 +16,7 @@ import asyncio
 import sys
 from statistics import median
 
-from benchmarks.decide import coding, pure, sealing, worker
+from benchmarks.decide import coding, pure, rebuilding, sealing, worker
 from benchmarks.decide.workload import SHARES, Workload
 from benchmarks.harness import AtLeast, AtMost, Goal, Progress, Report, main
 from benchmarks.services import Services, running_services
@@ -50,6 +51,8 @@ def measure(args: argparse.Namespace, progress: Progress) -> Report:
         on_broker = asyncio.run(_on_broker(services, commands, args.owners, repeats, progress))
     with running_services(progress) as services:
         big, small = asyncio.run(_one_owner(services, memories, min(commands, 20_000), progress))
+    with running_services(progress) as services:
+        rebuilt = asyncio.run(rebuilding.rebuilds(services, min(commands, 20_000), args.owners, repeats, progress))
     return Report(
         sizes={"commands": commands, "owners": args.owners, "memories": memories, "repeats": repeats, "mix": dict(SHARES)},
         figures={
@@ -63,11 +66,14 @@ def measure(args: argparse.Namespace, progress: Progress) -> Report:
                 "commands_per_s": _spread([run.rate for run in on_broker]),
                 "pure_per_s": _spread(alone),
                 "sealed_ratio": _spread([run.ratio for run in sealed.runs]),
+                "rebuild_keys_share": _spread([run.keys_s / run.seconds for run in rebuilt]),
             },
             "sealing": sealed.figures(),
+            "rebuild": rebuilding.figures(rebuilt),
             "coding": coded,
         },
         ratios={
+            "sealing": sealed.ratio,
             "big_owner": big.rate / small.rate,
             "pure_big_owner": median(b / s for b, s in by_size),
             "encode": median(row["encode_ratio"] for row in coded.values()),

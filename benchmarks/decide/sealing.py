@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from statistics import median
 from typing import NamedTuple
 
+from benchmarks.decide.clocked import ClockedKeys
 from benchmarks.decide.workload import Workload
 from benchmarks.harness import Failed
 from benchmarks.owners import make_known
@@ -21,8 +22,8 @@ from ops.keyring import open_keys
 from ops.keys.store import PostgresKeys
 from schemas import codec, ids
 from schemas.sealed import Sealed
-from schemas.sealing import ItemKey, Keys, open_all, seal
-from schemas.subjects import Subject, subjects_of
+from schemas.sealing import Keys, open_all, seal
+from schemas.subjects import subjects_of
 from schemas.types import EVENTS, Command, ConversationTurn, FactsExtracted, MemoryEvent, Message, Record
 from streams.decider import EMPTY, OwnerState, step
 
@@ -79,28 +80,6 @@ class Costs:
             "keys_for_opening_share": median(run.keys_for_opening_s / run.sealed_s for run in self.runs),
             "keys_made_per_s": self.keys_made_per_s,
         }
-
-
-class _Clocked:
-    """Keys that count the seconds spent on them."""
-
-    def __init__(self, keys: Keys) -> None:
-        self._keys, self.sealing_s, self.opening_s = keys, 0.0, 0.0
-
-    async def for_sealing(self, subjects: Collection[Subject]) -> Mapping[Subject, ItemKey | None]:
-        begun = time.perf_counter()
-        found = await self._keys.for_sealing(subjects)
-        self.sealing_s += time.perf_counter() - begun
-        return found
-
-    async def for_opening(self, key_ids: Collection[str]) -> Mapping[str, ItemKey | None]:
-        begun = time.perf_counter()
-        found = await self._keys.for_opening(key_ids)
-        self.opening_s += time.perf_counter() - begun
-        return found
-
-    async def fingerprint_key(self, owner: str) -> bytes | None:
-        return await self._keys.fingerprint_key(owner)
 
 
 async def costs(services: Services, commands: int, owners: int, repeats: int) -> Costs:
@@ -164,7 +143,7 @@ def _decided(states: dict[str, OwnerState], command: Command, offset: int) -> Se
 
 async def _run(keys: PostgresKeys, pairs: Sequence[Pair]) -> Cost:
     """Every batch first in plain, then sealed. Raises Failed where something else comes out."""
-    clocked, plain_s, sealed_s = _Clocked(keys), 0.0, 0.0
+    clocked, plain_s, sealed_s = ClockedKeys(keys), 0.0, 0.0
     keys.clear()
     gc.collect()
     gc.freeze()  # the workload is no garbage of the codec's

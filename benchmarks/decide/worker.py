@@ -63,12 +63,17 @@ async def publish(services: Services, commands: Iterable[tuple[int, int, Command
 
 async def ends(services: Services) -> list[int]:
     """End offsets of the command topic's partitions."""
+    return list((await end_positions(services, services.topics.commands)).values())
+
+
+async def end_positions(services: Services, topic: str) -> dict[tuple[str, int], int]:
+    """End offsets by topic and partition."""
     reader = kafka.reader(services.bootstrap, "benchmark")
     await reader.start()
     try:
-        tps = [TopicPartition(services.topics.commands, p) for p in range(services.topics.partitions)]
+        tps = [TopicPartition(topic, p) for p in range(services.topics.partitions)]
         found = await reader.end_offsets(tps)
-        return [found[tp] for tp in tps]
+        return {(tp.topic, tp.partition): found[tp] for tp in tps}
     finally:
         await reader.stop()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +15,8 @@ from aiokafka.errors import GroupCoordinatorNotAvailableError, KafkaError
 from ops.cli.errors import NotRunning
 from ops.cli.target import Target
 from ops.cli.topics import TopicMissing, partitions_of, topic_reader
+from ops.keyring import keys_dsn
+from ops.keys.erasing import ErasingView
 from projections.views import REGISTRY
 from streams.config import AGENTS
 
@@ -23,14 +26,23 @@ GROUP_PREFIX = "emberlog"
 
 @dataclass(slots=True)
 class Health:
-    """``kafka`` and ``postgres`` are "ok" or why not; lags are records not done yet, None where nobody has begun."""
+    """``kafka``, ``postgres`` and ``key_store`` are "ok" or why not; lags are records not done yet, None where nobody has begun.
+
+    Among ``views`` is the projection that carries out what is forgotten, whose tables are the key store's.
+    """
 
     kafka: str = "ok"
     postgres: str = "ok"
+    key_store: str = "ok"
     topics: dict[str, dict[str, Any]] = field(default_factory=dict)
     agents: dict[str, int | None] = field(default_factory=dict)
     views: dict[str, dict[str, Any]] = field(default_factory=dict)
     parked: int | None = None
+
+    @property
+    def reached(self) -> bool:
+        """Whether all services answered."""
+        return {self.kafka, self.postgres, self.key_store} == {"ok"}
 
     @property
     def alarms(self) -> int:
@@ -47,12 +59,18 @@ async def look(target: Target) -> Health:
         await _agents(target, health, ends)
     except (NotRunning, KafkaError) as error:
         health.kafka = str(error)
+    health.postgres = await _reached(_views(target, health, ends))
+    health.key_store = await _reached(_erasing(target, health, ends))
+    return health
+
+
+async def _reached(looking: Coroutine[Any, Any, None]) -> str:
     try:
         async with asyncio.timeout(10):
-            await _views(target, health, ends)
+            await looking
     except (psycopg.Error, TimeoutError) as error:
-        health.postgres = f"not reachable ({type(error).__name__})"
-    return health
+        return f"not reachable ({type(error).__name__})"
+    return "ok"
 
 
 async def _topics(target: Target, health: Health) -> dict[TopicPartition, int]:
@@ -96,6 +114,12 @@ async def _views(target: Target, health: Health, ends: dict[TopicPartition, int]
             health.views[name] = await _view(connection, name, ends)
         if "parked" in health.views and health.views["parked"]["generation"] is not None:
             health.parked = await _one(connection, "SELECT count(*) FROM parked_work")
+
+
+async def _erasing(target: Target, health: Health, ends: dict[TopicPartition, int]) -> None:
+    dsn = keys_dsn(target.settings, target.dsn)
+    async with await psycopg.AsyncConnection.connect(dsn, autocommit=True) as connection:
+        health.views[ErasingView.name] = await _view(connection, ErasingView.name, ends)
 
 
 async def _view(connection: psycopg.AsyncConnection[Any], name: str, ends: dict[TopicPartition, int]) -> dict[str, Any]:

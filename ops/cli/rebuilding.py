@@ -65,4 +65,5 @@ def as_json(report: Report) -> dict[str, Any]:
         "live_generation": report.live_generation,
         "new_generation": report.new_generation,
         "seconds": round(report.seconds, 3),
+        "opening_seconds": round(report.opening_seconds, 3),
     }

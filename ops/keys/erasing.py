@@ -62,6 +62,7 @@ FORGETTING = Table(
         Column("receipt", "jsonb", null=True),
     ),
     ("forget_id",),
+    indexes=("(owner, event_offset)",),
 )
 _TOLD = (MemoryAdded, MemoryReheated, MemoryRevised)
 

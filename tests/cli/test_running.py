@@ -230,7 +230,8 @@ def test_status_and_counts_add_up(inside: Inside) -> None:
     def caught_up() -> bool:
         status = inside.ok("status", "--json").json
         return bool(
-            status["kafka"] == status["postgres"] == "ok"
+            status["kafka"] == status["postgres"] == status["key_store"] == "ok"
+            and set(status["views"]) == {"thermal", "embeddings", "audit", "parked", "keys"}
             and all(lag == 0 for lag in status["agents"].values())
             and all(v["lag"] == v["alarms"] == v["problems"] == 0 for v in status["views"].values())
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -181,9 +182,7 @@ async def test_a_key_store_brought_back_from_before_a_forget_forgets_again_befor
         await backup.backup(ring.database, tmp_path / "keys.backup")
     await asked(eva, "forget", await memory_that_says(eva, SECRET))
     await receipt_of(eva, await forget_id_of(eva))
-    for process in line.processes:
-        process.close()
-    line.processes.clear()
+    await _stopped(line)
 
     await line.new_key_store()
     async with KeyDatabase(line.keys_dsn, masters(line.as_settings), connections=1) as database:
@@ -194,3 +193,29 @@ async def test_a_key_store_brought_back_from_before_a_forget_forgets_again_befor
     assert [text for _, text in await opened_facts(eva)] == [None, OTHER]
     await line.projected()
     assert [row["original_content"] for row in await eva.archive()] == [OTHER]
+
+
+@pytest.mark.slow
+async def test_views_brought_back_from_before_a_forget_answer_nothing_until_they_have_followed_it(own_line: Line) -> None:
+    line, eva = own_line, Speaker(own_line, "default/user/eva")
+    await eva.say(SECRET, OTHER)
+    await _stopped(line)
+    before = await line.copied_database()
+    await line.start("worker", "project")
+    await asked(eva, "forget", await memory_that_says(eva, SECRET))
+    await receipt_of(eva, await forget_id_of(eva))
+    await _stopped(line)
+
+    line.dsn = before
+    assert SECRET in await eva.contents(), "the backup has the words"
+    refused = await line.cli("recall", "what is her locker code?", "--owner", str(eva.owner))
+    assert (refused.code, SECRET in refused.out + refused.err) == (1, False)
+    assert "emberlog status" in refused.err
+    await line.start("worker", "project")
+    await line.projected()
+    assert await eva.told_by_the_command_line("what is her locker code?") == [OTHER]
+
+
+async def _stopped(line: Line) -> None:
+    await asyncio.gather(*(asyncio.to_thread(process.close) for process in line.processes))
+    line.processes.clear()

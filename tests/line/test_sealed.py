@@ -256,7 +256,7 @@ async def test_one_changed_bit_of_a_sealed_value_is_noticed_and_stops_nothing(st
     async with _copy(story, make_line(untouched.services)) as copy:
         places = await _changed_copy(story, copy, change)
         await project_all(copy, await copy.ends(*(getattr(copy.topics, name) for name in places)))
-        for view, topic in (("thermal", "events"), ("embeddings", "embeddings")):
+        for view, topic in (("thermal", "events"), ("embeddings", "embeddings"), ("parked", "parked")):
             [(*place, reason)] = await copy.rows(f'SELECT partition, "offset", reason FROM emberlog_{view}_view_problem')
             assert tuple(place) == places[topic]
             assert reason.startswith("SealedValue")

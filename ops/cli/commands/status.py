@@ -20,7 +20,7 @@ def register(app: typer.Typer) -> None:
 def status(json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False) -> None:
     """Show services, topics, what each agent and view still has to do, alarms and parked work.
 
-    Exits with 1 where an owner's log has a gap (an alarm), with 3 where Kafka or PostgreSQL cannot be reached.
+    Exits with 1 where an owner's log has a gap (an alarm), with 3 where Kafka, PostgreSQL or the key store cannot be reached.
     """
     from ops.cli.errors import CliError, NotRunning
     from ops.cli.health import look
@@ -34,8 +34,8 @@ def status(json: Annotated[bool, typer.Option("--json", help="As JSON.")] = Fals
         print_json({**to_jsonable(health), "alarms": health.alarms, "models": describe_models(target.settings)})
     else:
         _show(target, health)
-    if health.kafka != "ok" or health.postgres != "ok":
-        raise NotRunning("Kafka or PostgreSQL cannot be reached")
+    if not health.reached:
+        raise NotRunning("Kafka, PostgreSQL or the key store cannot be reached")
     if health.alarms:
         raise CliError(f"{health.alarms} owners have a gap in their log and are not applied any more")
 
@@ -45,7 +45,8 @@ def _show(target: Target, health: Health) -> None:
     from ops.settings_shown import describe_models
 
     out = console()
-    out.print(plain(f"services    Kafka {target.bootstrap}: {health.kafka};  PostgreSQL: {health.postgres}  ({target.origin})"))
+    services = f"Kafka {target.bootstrap}: {health.kafka};  PostgreSQL: {health.postgres};  key store: {health.key_store}"
+    out.print(plain(f"services    {services}  ({target.origin})"))
     out.print(plain(f"facts       {describe_models(target.settings)}"))
     rows = [(name, t["partitions"], t["records"], " ".join(map(str, t["end_offsets"]))) for name, t in health.topics.items()]
     out.print(table("Topics", ("topic", "partitions", "records", "end offsets"), rows, right=("partitions", "records")))

@@ -15,6 +15,7 @@ from uuid import uuid4
 
 import psycopg
 from aiokafka import AIOKafkaProducer, TopicPartition
+from psycopg.conninfo import conninfo_to_dict
 
 from benchmarks.owners import make_known
 from ops.keyring import open_keys
@@ -130,6 +131,14 @@ class Line:
         self.dsn = dsn_with(self.services.postgres_dsn, name)
         (self.folder / "data").mkdir(parents=True, exist_ok=True)
         await set_up(self.as_settings, self.bootstrap, self.dsn)
+
+    async def copied_database(self) -> str:
+        """Address of a copy of the database as it is now, as from a backup. No process of the line may run."""
+        name = f"emb_line_{uuid4().hex[:12]}"
+        with psycopg.connect(self.services.postgres_dsn, autocommit=True) as connection:
+            connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{conninfo_to_dict(self.dsn)["dbname"]}"')
+        self.databases.append(name)
+        return dsn_with(self.services.postgres_dsn, name)
 
     # -- processes
 

@@ -7,7 +7,6 @@ from typing import Any
 from uuid import uuid4
 
 from benchmarks.owners import fixed_reference
-from ops.settings import load_settings
 from ops.standin.recording import RecordedFact, RecordedTurn
 from ops.wiring import make_embedder, open_recall
 from schemas import ids
@@ -72,7 +71,7 @@ class Speaker:
 
     async def recalled(self, question: str) -> list[str]:
         """Contents that recall finds."""
-        settings = load_settings(topic_prefix=self.line.prefix, partitions=self.line.topics.partitions)
+        settings = self.line.as_settings
         embedder = make_embedder(settings)
         [vector] = await embedder.embed([question])
         async with open_recall(settings, self.line.dsn, embedder, connections=1) as recall:
