@@ -12,7 +12,7 @@ import psycopg
 import structlog
 from psycopg import AsyncConnection
 
-from projections import checkpoint, metrics
+from projections import checkpoint, kept, metrics
 from projections.checkpoint import OwnerPosition, OwnerPositions
 from projections.errors import is_data_fault
 from projections.intake import Candidate, Intake, Reader, foreign_owner
@@ -44,8 +44,9 @@ class Applier:
         await applier.claim()                # positions to read on from
         await applier.apply(records)         # raises Fenced, Promoted, psycopg errors; then make a new Applier
 
-    ``keys`` open what is sealed: ``apply`` raises KeysUnavailable, too. After an error nothing of the batch was written, and the
-    object must not be used again.
+    ``keys`` open what is sealed: ``apply`` raises KeysUnavailable, too. With ``clears_kept`` what is forgotten also leaves the
+    generations that are kept beside the live one, in the same transaction. After an error nothing of the batch was written, and
+    the object must not be used again.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class Applier:
         bulk: bool = False,
         owner_cache: int = 50_000,
         keys: Keys = NO_KEYS,
+        clears_kept: bool = False,
     ) -> None:
         self.view = view
         self.schema = schema
@@ -69,6 +71,7 @@ class Applier:
         self._conn = conn
         self._bulk = bulk
         self._keys = keys
+        self._clears_kept = clears_kept
         self._reader = Reader(view.sources)
         self._owners = OwnerPositions(schema, owner_cache)
 
@@ -141,6 +144,8 @@ class Applier:
                 await self._one_by_one(target, judged)
             elif judged.accepted:
                 await self.view.apply(target, judged.accepted)
+            if self._clears_kept:
+                await kept.clear(self._conn, self.view, [placed for placed in judged.accepted if kept.is_forgetting(placed)])
             await checkpoint.save_owner_positions(self._conn, self.schema, judged.owners)
             if judged.alarms:
                 await checkpoint.save_alarms(self._conn, self.schema, list(judged.alarms.values()))

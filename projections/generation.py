@@ -6,7 +6,8 @@ Exactly one generation is live. Public names are plain SQL views of it, re-point
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +24,7 @@ LOCK_TIMEOUT_MS = 250
 """How long a promotion waits for its locks. Shorter than PostgreSQL's deadlock_timeout, so that a promotion always gives way to
 readers and never fails one; it tries again."""
 PROMOTE_ATTEMPTS = 60
+REBUILD_LOCK = 0x454D4252  # "EMBR"
 LINK: Any = {
     "connect_timeout": 10,
     "keepalives_idle": 10,
@@ -46,6 +48,11 @@ class Generation:
 def schema_of(view: str, number: int) -> str:
     """Schema name of a generation."""
     return f"{view}_g{number}"
+
+
+def scratch_of(view: str) -> str:
+    """Schema name of a comparison's tables."""
+    return f"{view}_scratch"
 
 
 async def connect(dsn: str) -> AsyncConnection[Any]:
@@ -161,19 +168,41 @@ async def switch(conn: AsyncConnection[Any], view: View, new: Generation) -> Non
 
 
 async def drop_old(conn: AsyncConnection[Any], view: str, keep: int = 1) -> list[int]:
-    """Drop unfinished generations and all kept ones but the ``keep`` newest; the numbers that went.
+    """Drop all kept generations but the ``keep`` newest; the numbers that went.
 
     Call it only while holding the view's rebuild lock. A schema that a long reader still holds is left for the next time.
     """
     cursor = await conn.execute(
-        "SELECT generation, state FROM public.emberlog_view_generation WHERE view = %s AND state <> 'live' "
-        "ORDER BY generation DESC",
+        "SELECT generation FROM public.emberlog_view_generation WHERE view = %s AND state = 'kept' ORDER BY generation DESC",
         (view,),
     )
-    rows = await cursor.fetchall()
-    kept = [n for n, state in rows if state == "kept"]
-    doomed = kept[keep:] + [n for n, state in rows if state == "building"]
-    return [number for number in doomed if await drop(conn, view, number)]
+    kept = [row[0] for row in await cursor.fetchall()]
+    return [number for number in kept[keep:] if await drop(conn, view, number)]
+
+
+@asynccontextmanager
+async def rebuild_lock(conn: AsyncConnection[Any], view: str) -> AsyncIterator[bool]:
+    """Hold the view's rebuild lock while the block runs; False where somebody else does."""
+    cursor = await conn.execute("SELECT pg_try_advisory_lock(%s, hashtext(%s))", (REBUILD_LOCK, view))
+    row = await cursor.fetchone()
+    ours = row is not None and bool(row[0])
+    try:
+        yield ours
+    finally:
+        # the server notices a closed connection a little later: the next rebuild must not find this one still there
+        if ours:
+            with suppress(psycopg.Error):
+                await conn.execute("SELECT pg_advisory_unlock(%s, hashtext(%s))", (REBUILD_LOCK, view))
+
+
+async def drop_unfinished(conn: AsyncConnection[Any], view: str) -> None:
+    """Drop what rebuilds and comparisons left that did not end. Call it only while holding the view's rebuild lock."""
+    cursor = await conn.execute(
+        "SELECT generation FROM public.emberlog_view_generation WHERE view = %s AND state = 'building'", (view,)
+    )
+    for (number,) in await cursor.fetchall():
+        await drop(conn, view, number)
+    await conn.execute(f"DROP SCHEMA IF EXISTS {scratch_of(view)} CASCADE")
 
 
 async def drop(conn: AsyncConnection[Any], view: str, number: int) -> bool:

@@ -15,7 +15,6 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Any
 
-import psycopg
 from psycopg import AsyncConnection
 from psycopg.errors import LockNotAvailable
 
@@ -35,7 +34,6 @@ Progress = Callable[[int, int], None]
 STALLED_S = 30.0
 """A log that gives nothing for so long although there should be more: CatchUpTimeout."""
 COMPACTED_TRIES = 5
-REBUILD_LOCK = 0x454D4252  # "EMBR"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +71,7 @@ async def verify(view: View, config: RunnerConfig, *, progress: Progress | None 
     Raises RebuildRunning, LogTruncated, NotInstalled, CatchUpTimeout.
     """
     async with _exclusive(view, config) as conn:
-        schema = f"{view.name}_scratch"
+        schema = generation.scratch_of(view.name)
         await _drop_schema(conn, schema)
         try:
             async with conn.transaction():
@@ -93,7 +91,7 @@ async def rebuild(view: View, config: RunnerConfig, *, force: bool = False, prog
     Raises also RebuildRunning, LogTruncated, NotInstalled, CatchUpTimeout.
     """
     async with _exclusive(view, config) as conn:
-        await generation.drop_old(conn, view.name)
+        await generation.drop_unfinished(conn, view.name)
         async with conn.transaction():
             new = await generation.create(conn, view)
         try:
@@ -115,17 +113,10 @@ async def rebuild(view: View, config: RunnerConfig, *, force: bool = False, prog
 @contextlib.asynccontextmanager
 async def _exclusive(view: View, config: RunnerConfig) -> AsyncIterator[AsyncConnection[Any]]:
     """A connection that holds the view's rebuild lock."""
-    async with await generation.connect(config.dsn) as conn:
-        cursor = await conn.execute("SELECT pg_try_advisory_lock(%s, hashtext(%s))", (REBUILD_LOCK, view.name))
-        row = await cursor.fetchone()
-        if row is None or not row[0]:
+    async with await generation.connect(config.dsn) as conn, generation.rebuild_lock(conn, view.name) as ours:
+        if not ours:
             raise RebuildRunning(f"somebody rebuilds or verifies view {view.name} already: wait until that is done")
-        try:
-            yield conn
-        finally:
-            # the server notices a closed connection a little later: the next rebuild must not find this one still there
-            with contextlib.suppress(psycopg.Error):
-                await conn.execute("SELECT pg_advisory_unlock(%s, hashtext(%s))", (REBUILD_LOCK, view.name))
+        yield conn
 
 
 async def _drop_schema(conn: AsyncConnection[Any], schema: str) -> None:

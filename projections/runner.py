@@ -116,7 +116,7 @@ class ProjectionRunner:
                     f"the tables of view {self.view.name} are of version {live.fold_version} of its fold and this program has "
                     f"version {self.view.version}: run `emberlog rebuild {self.view.name}`"
                 )
-            applier = self._config.applier(self.view, live.schema, conn, runner=self._id)
+            applier = self._config.applier(self.view, live.schema, conn, runner=self._id, clears_kept=True)
             # claimed once: coming back from an outage to a checkpoint that another runner took must end in Fenced
             await (applier.load() if live.number in self._claimed else applier.claim())
             self._claimed.add(live.number)
