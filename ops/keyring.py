@@ -9,9 +9,9 @@ from pathlib import Path
 
 import psycopg
 from psycopg import sql
-from psycopg.conninfo import conninfo_to_dict
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from ops.keys import KeyFileError
+from ops.keys import KeyFileError, role
 from ops.keys.database import KeyDatabase
 from ops.keys.destroying import Destroyer
 from ops.keys.directory import PostgresDirectory
@@ -24,6 +24,11 @@ from projections import generation
 from schemas.topics import Topics
 
 SUFFIX = "_keys"
+_WHERE = "SELECT current_database()::text, pg_postmaster_start_time()"
+SHARED = (
+    "the key store belongs to the role of the views, so who may read these has the keys, too: give it a role and a database of "
+    "its own, best on another server, and name them by EMBERLOG_KEYS_DSN"
+)
 
 
 class SetupError(RuntimeError):
@@ -31,10 +36,26 @@ class SetupError(RuntimeError):
 
 
 def keys_dsn(settings: Settings, dsn: str) -> str:
-    """Address of the key store's database, for an installation whose views are at ``dsn``."""
+    """Address of the key store's database, for an installation whose views are at ``dsn``.
+
+    On a server that is ours it logs in as a role of its own, named like the database.
+    """
     if settings.keys_dsn is not None:
         return settings.keys_dsn.get_secret_value()
-    return dsn_with(dsn, f"{conninfo_to_dict(dsn).get('dbname', 'emberlog')}{SUFFIX}")
+    name = f"{conninfo_to_dict(dsn).get('dbname', 'emberlog')}{SUFFIX}"
+    return make_conninfo(dsn, dbname=name, user=name) if has_own_role(settings, dsn) else dsn_with(dsn, name)
+
+
+def has_own_role(settings: Settings, dsn: str) -> bool:
+    """Whether setup makes a role for the key store: on the embedded server, which trusts whoever reaches its socket.
+
+    Elsewhere only the operator can make one, as it needs a password.
+    """
+    if settings.keys_dsn is not None:
+        return False
+    parts = conninfo_to_dict(dsn)
+    is_embedded = settings.postgres_dsn is None or settings.services == "embedded"
+    return is_embedded and str(parts.get("host", "")).startswith("/") and "password" not in parts
 
 
 def masters(settings: Settings, *, make: bool = False) -> Masters:
@@ -84,17 +105,47 @@ async def open_keys(settings: Settings, dsn: str, connections: int = 4) -> Async
         yield Keyring(database)
 
 
-async def set_up_keys(settings: Settings, dsn: str) -> None:
-    """Make the key store's database and tables where they are missing, and the file of the master key.
+async def set_up_keys(settings: Settings, dsn: str) -> tuple[str, ...]:
+    """Make the key store's role, database and tables where they are missing, and the file of the master key. Lines of advice.
 
-    Raises SetupError where the role may make no database, KeyFileError, MasterKeyMissing for a store under another master key.
+    Raises SetupError where the role may make no database, or the store is another installation's; KeyFileError;
+    MasterKeyMissing for a store under another master key.
     """
     address = keys_dsn(settings, dsn)
-    if settings.keys_dsn is None:
-        await asyncio.to_thread(ensure_database, dsn, address)
+    await asyncio.to_thread(ensure_store, settings, dsn)
     async with KeyDatabase(address, masters(settings, make=True), connections=1) as database:
+        await _apart(database, dsn)
         await database.prepare()
         await generation.install(address, [Keyring(database).erasing(settings.topics)])
+        await _same_log(database, settings.topics)
+    return () if settings.keys_dsn is not None or has_own_role(settings, dsn) else (SHARED,)
+
+
+def ensure_store(settings: Settings, dsn: str) -> None:
+    """Make the key store's database beside that of the views at ``dsn``, unless the operator named one.
+
+    Raises SetupError, psycopg's errors.
+    """
+    if has_own_role(settings, dsn):
+        role.ensure_own(dsn, keys_dsn(settings, dsn))
+    elif settings.keys_dsn is None:
+        ensure_database(dsn, keys_dsn(settings, dsn))
+
+
+async def _apart(database: KeyDatabase, views: str) -> None:
+    async with await psycopg.AsyncConnection.connect(views) as connection:
+        if await database.rows(_WHERE, ()) == await (await connection.cursor(binary=True).execute(_WHERE)).fetchall():
+            raise SetupError("EMBERLOG_KEYS_DSN names the database of the views: the key store needs one of its own")
+
+
+async def _same_log(database: KeyDatabase, topics: Topics) -> None:
+    found = {name for (name,) in await database.rows("SELECT DISTINCT topic FROM emberlog_keys_checkpoint", ())}
+    if topics.events not in found:
+        raise SetupError(
+            f"the key store is that of another installation, whose log is {min(found, default='not known')}, and this one's is "
+            f"{topics.events}: each needs a key store of its own, so name another by EMBERLOG_KEYS_DSN, or correct "
+            "EMBERLOG_TOPIC_PREFIX"
+        )
 
 
 def ensure_database(server: str, address: str) -> None:

@@ -18,7 +18,9 @@ import psycopg
 import structlog
 from psycopg.rows import class_row
 
+from ops.forgetting.stores import BACKUPS
 from projections.errors import is_outage
+from projections.kept import unfinished_cleared
 from schemas import ids
 from schemas.topics import INBOX_RETENTION_MS, Topics
 from schemas.types import CommandMeta, ConfirmCleared, IssueReceipt, StoreOutcome
@@ -55,10 +57,14 @@ class Open:
 
 
 class Receipts:
-    """Issues receipts until ``stop`` is set. ``keys_dsn`` is the key store's database, ``dsn`` that of the views."""
+    """Issues receipts until ``stop`` is set. ``keys_dsn`` is the key store's database, ``dsn`` that of the views.
 
-    def __init__(self, bootstrap: str, dsn: str, keys_dsn: str, topics: Topics) -> None:
+    ``backups_days`` is how long the operator keeps backups, None where that was not declared.
+    """
+
+    def __init__(self, bootstrap: str, dsn: str, keys_dsn: str, topics: Topics, backups_days: int | None = None) -> None:
         self._bootstrap, self._dsn, self._keys_dsn, self._topics = bootstrap, dsn, keys_dsn, topics
+        self._backups_days = backups_days
         self._sent: dict[str, float] = {}
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -89,40 +95,45 @@ class Receipts:
                 self._sent = {forgotten.forget_id: self._sent.get(forgotten.forget_id, -math.inf) for forgotten in found}
                 for forgotten in found:
                     if time.monotonic() - self._sent[forgotten.forget_id] > AGAIN_S and await self._followed(views, forgotten):
-                        for command in self._commands(forgotten):
+                        for command in commands(forgotten, self._topics, self._backups_days):
                             await producer.send(command)
                         self._sent[forgotten.forget_id] = time.monotonic()
                         log.info("a forgetting was confirmed", memories=forgotten.memories, keys=forgotten.keys)
                 await asyncio.sleep(POLL_S)
 
     async def _followed(self, views: psycopg.AsyncConnection[Any], forgotten: Open) -> bool:
-        """Whether every view has passed the event."""
+        """Whether every view has passed the event, and no unfinished rebuild holds what it took away."""
+        topic, partition, offset = self._topics.events, forgotten.partition, forgotten.event_offset
         for view in VIEWS:
             cursor = await views.execute(
                 f"SELECT next_offset FROM emberlog_{view}_checkpoint WHERE topic = %s AND partition = %s".encode(),
-                (self._topics.events, forgotten.partition),
+                (topic, partition),
             )
             row = await cursor.fetchone()
-            if row is None or row[0] <= forgotten.event_offset:
+            if row is None or row[0] <= offset or not await unfinished_cleared(views, view, topic, partition, offset):
                 return False
         return True
 
-    def _commands(self, forgotten: Open) -> Sequence[ConfirmCleared | IssueReceipt]:
-        inbox_until = forgotten.asked_at + timedelta(milliseconds=INBOX_RETENTION_MS)
-        outcomes = (
-            StoreOutcome("keys", forgotten.keys),
-            *(StoreOutcome(view, forgotten.memories) for view in VIEWS),
-            # purged behind admission; in a partition where nothing follows, its last segment stays until then
-            StoreOutcome(self._topics.inbox, 0, inbox_until),
-        )
-        forget_id, owner = forgotten.forget_id, forgotten.owner
-        confirmed = [
-            ConfirmCleared(_meta(owner, ids.confirmation_id(forget_id, outcome.store)), forget_id, outcome)
-            for outcome in outcomes
-            if outcome.pending_until is None
-        ]
-        meta, remaining = _meta(owner, ids.receipt_command_id(forget_id)), tuple(forgotten.remaining)
-        return [*confirmed, IssueReceipt(meta, ids.receipt_id(forget_id), forget_id, outcomes, remaining)]
+
+def commands(forgotten: Open, topics: Topics, backups_days: int | None) -> Sequence[ConfirmCleared | IssueReceipt]:
+    """What the stores confirm, and the receipt. All but the time of asking follows from the arguments."""
+    inbox_until = forgotten.asked_at + timedelta(milliseconds=INBOX_RETENTION_MS)
+    outcomes = [
+        StoreOutcome("keys", forgotten.keys),
+        *(StoreOutcome(view, forgotten.memories) for view in VIEWS),
+        # purged behind admission; in a partition where nothing follows, its last segment stays until then
+        StoreOutcome(topics.inbox, 0, inbox_until),
+    ]
+    if backups_days is not None:
+        outcomes.append(StoreOutcome(BACKUPS, 0, forgotten.asked_at + timedelta(days=backups_days)))
+    forget_id, owner = forgotten.forget_id, forgotten.owner
+    confirmed = [
+        ConfirmCleared(_meta(owner, ids.confirmation_id(forget_id, outcome.store)), forget_id, outcome)
+        for outcome in outcomes
+        if outcome.pending_until is None
+    ]
+    meta, remaining = _meta(owner, ids.receipt_command_id(forget_id)), tuple(forgotten.remaining)
+    return [*confirmed, IssueReceipt(meta, ids.receipt_id(forget_id), forget_id, tuple(outcomes), remaining)]
 
 
 def _meta(owner: str, command_id: str) -> CommandMeta:

@@ -97,6 +97,14 @@ class Settings(BaseSettings):
         None,
         "File of the master key before, while `emberlog keys rotate` has not wrapped everything anew.",
     )
+    backup_retention_days: int | None = _setting(
+        "EMBERLOG_BACKUP_RETENTION_DAYS",
+        None,
+        "Days that you keep backups and snapshots of databases, key store and broker: receipts say until when these can hold "
+        "what was forgotten. Not set: `emberlog receipt` says that the date is not known.",
+        ge=1,
+        le=36_500,
+    )
     partitions: int = _setting(
         "EMBERLOG_PARTITIONS",
         4,

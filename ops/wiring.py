@@ -226,7 +226,7 @@ async def run_projector(
             receipts = None
             if ERASING in names:
                 first.append(ProjectionRunner(ring.erasing(settings.topics), RunnerConfig(bootstrap=bootstrap, dsn=keys)))
-                receipts = Receipts(bootstrap, dsn, keys, settings.topics)
+                receipts = Receipts(bootstrap, dsn, keys, settings.topics, settings.backup_retention_days)
             log.info("projector starts", views=[runner.view.name for runner in (*first, *runners)])
             destroyed = replayed(bootstrap, keys, settings.topics)
             await _run_all(first, runners, destroyed, stop, on_ready, receipts)

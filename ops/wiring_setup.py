@@ -18,10 +18,11 @@ from streams.setup import create_state_tables, create_topics
 
 @dataclass(frozen=True, slots=True)
 class SetUp:
-    """What a setup found or made: topics that are new, views that are installed."""
+    """What a setup found or made: topics that are new, views that are installed. ``advice``: what the operator should change."""
 
     new_topics: tuple[str, ...]
     views: tuple[str, ...]
+    advice: tuple[str, ...] = ()
 
 
 async def set_up(settings: Settings, bootstrap: str, dsn: str) -> SetUp:
@@ -30,10 +31,10 @@ async def set_up(settings: Settings, bootstrap: str, dsn: str) -> SetUp:
     Raises SetupError, KeyFileError (keys of another installation), MasterKeyMissing, streams.setup.TopicsDiffer.
     """
     views = ViewSettings(topics=settings.topics, audit_key=audit_key(settings.data_dir))
-    made, installed, _ = await asyncio.gather(
+    made, installed, advice = await asyncio.gather(
         create_topics(bootstrap, settings.topics), _tables(dsn, views), set_up_keys(settings, dsn)
     )
-    return SetUp(tuple(made), installed)
+    return SetUp(tuple(made), installed, advice)
 
 
 async def _tables(dsn: str, settings: ViewSettings) -> tuple[str, ...]:

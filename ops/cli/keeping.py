@@ -12,7 +12,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from ops.cli.errors import UsageError
 from ops.cli.target import find_running, read_settings
-from ops.keyring import SetupError, ensure_database, keys_dsn, master_file, masters
+from ops.keyring import SetupError, ensure_database, ensure_store, keys_dsn, master_file, masters
 from ops.keys import checking, rotation
 from ops.keys.backup import restore
 from ops.keys.database import KeyDatabase
@@ -28,16 +28,25 @@ WAIT_S = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where an installation's keys are. ``dsn`` is the key store's and may hold a password; ``shown`` does not."""
+    """Where an installation's keys are. ``dsn`` is the key store's and may hold a password; ``shown`` does not.
+
+    ``views`` is the address of the views, where that of the key store follows from it.
+    """
 
     settings: Settings
     dsn: str = field(repr=False)
+    views: str | None = field(default=None, repr=False)
 
     @property
     def shown(self) -> str:
         """The database in words."""
         parts = conninfo_to_dict(self.dsn)
         return f"database {parts.get('dbname', '')} on {parts.get('host', 'localhost')}:{parts.get('port', 5432)}"
+
+    @property
+    def widest(self) -> str:
+        """The database by the role that may do most there: on a server that is ours the views', its superuser."""
+        return self.dsn if self.views is None else dsn_with(self.views, str(conninfo_to_dict(self.dsn)["dbname"]))
 
     @property
     def master_file(self) -> Path | None:
@@ -67,7 +76,8 @@ def place() -> Place:
     """The key store of the settings, else of what runs. Raises NotRunning where neither is there."""
     settings = read_settings()
     # one of its own is there whether the rest runs or not
-    return Place(settings, keys_dsn(settings, "" if settings.keys_dsn is not None else find_running().dsn))
+    views = None if settings.keys_dsn is not None else find_running().dsn
+    return Place(settings, keys_dsn(settings, views or ""), views)
 
 
 @asynccontextmanager
@@ -88,7 +98,10 @@ async def check(where: Place) -> Checked:
 async def bring_back(where: Place, file: Path) -> dict[str, int]:
     """Restore a backup; rows of each table. The database is made where that can be done. Raises BackupError, OSError."""
     with suppress(SetupError, psycopg.Error):
-        ensure_database(dsn_with(where.dsn, MAINTENANCE), where.dsn)
+        if where.views is not None:
+            ensure_store(where.settings, where.views)
+        else:
+            ensure_database(dsn_with(where.dsn, MAINTENANCE), where.dsn)
     async with opened(where) as database:
         return dict(await restore(database, file))
 

@@ -32,6 +32,7 @@ from ops.cli.commands import (
     tail,
     undo,
     up,
+    vacuum,
     views,
 )
 from ops.cli.errors import CliError, explain
@@ -111,6 +112,7 @@ for module in (
     owner,
     parked,
     keys,
+    vacuum,
     processes,
     settings,
 ):

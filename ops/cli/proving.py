@@ -132,9 +132,9 @@ def _hint(found: Sequence[Searched]) -> str:
     if (Kind.TOPIC, False) in forms:
         says.append("a topic holds it in plain: the inbox until it is purged, others from before values were sealed")
     if Forgets.VACUUM in ways:
-        says.append("deleted rows stay in the database's files until VACUUM FULL, samples of them until ANALYZE")
+        says.append("deleted rows, and samples of them, stay in the databases' files until emberlog vacuum")
     if Forgets.CHECKPOINT in ways:
-        says.append("the write-ahead log goes with checkpoints")
+        says.append("the write-ahead log goes with checkpoints, or emberlog vacuum")
     if ways & {Forgets.PROJECTION, Forgets.DECIDER}:
         says.append("a view still has it: was it forgotten, or was it said again since?")
     if ways & {Forgets.NEVER_HELD, Forgets.NOT_OURS}:

@@ -14,6 +14,8 @@ from ops.cli.target import Target
 from ops.keyring import keys_dsn
 
 POLL_S = 0.1
+BY_HAND = {"deleted rows in the databases' files": "emberlog vacuum"}
+"""What comes on no date of its own, and by which command."""
 _FIND = """
 SELECT forget_id, owner::text, asked_at, memories, keys, receipt_id, receipt FROM forgetting
 WHERE forget_id = %(id)s OR receipt_id = %(id)s
@@ -38,4 +40,4 @@ async def find(target: Target, id: str, wait_s: float) -> dict[str, Any]:
     if row is None:
         raise UsageError("there is no forgetting and no receipt of this id", "`emberlog forget` and `emberlog erase` say the ids")
     told = row.pop("receipt") or {"stores": [], "remaining_message_ids": [], "at": None}
-    return {**row, "asked_at": row["asked_at"].isoformat(), **told}
+    return {**row, "asked_at": row["asked_at"].isoformat(), **told, "until_command": BY_HAND if told["stores"] else {}}

@@ -93,7 +93,9 @@ class RunningSet:
 
         # a signal that tears an event loop apart can leave its tasks waiting for ever; this takes a second
         with shielded():
-            asyncio.run(set_up(self.settings, self.target.bootstrap, self.target.dsn))
+            made = asyncio.run(set_up(self.settings, self.target.bootstrap, self.target.dsn))
+        for line in made.advice:
+            self._say(f"warning: {line}")
 
     def _take_lock(self) -> None:
         """One set per folder: two would take each other's views away."""

@@ -19,6 +19,7 @@ from schemas.sealed import Sealed, text_of
 from schemas.sealing import Keys, opening
 from schemas.types import ConversationTurn, InboxTurn, MemoryEmbedding, WorkParked
 from schemas.value import Value
+from streams.agents.rolling import NEUTRAL_HEADER
 
 COLOURS = {
     "MemoryAdded": "green",
@@ -34,7 +35,7 @@ COLOURS = {
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """One record of a topic as it is shown. ``record`` is None where it cannot be read or is a tombstone."""
+    """One record of a topic as it is shown. ``record`` is None where it cannot be read, is a tombstone, or a neutral one."""
 
     topic: str
     partition: int
@@ -49,7 +50,7 @@ class Shown:
 
 def shown(raw: Any) -> Shown:
     """A record of aiokafka, decoded as far as it goes; plain JSON (the inbox) is shown as it is."""
-    record, problem, kind = None, None, "tombstone"
+    record, problem, kind = None, None, "neutral" if any(name == NEUTRAL_HEADER for name, _ in raw.headers) else "tombstone"
     if raw.value is not None:
         try:
             record = codec.decode(raw.value)

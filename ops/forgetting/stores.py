@@ -18,6 +18,8 @@ from projections.views import build_views
 from schemas.sealing import Keys
 from schemas.topics import Topics
 
+BACKUPS = "backups"
+"""Name in receipts of the operator's backups and snapshots, which nothing here reaches and nothing here searches: they expire."""
 ALL_TABLES = "*"
 """In place of a table's name: all of the database that no other store names."""
 
@@ -40,8 +42,8 @@ class Forgets(StrEnum):
     DECIDER = "removed by the decider"
     KEY = "unreadable once its key is destroyed"
     PURGED = "purged behind admission"
-    VACUUM = "after VACUUM FULL and ANALYZE"
-    CHECKPOINT = "after a checkpoint and a segment switch"
+    VACUUM = "by emberlog vacuum"
+    CHECKPOINT = "by emberlog vacuum, or with checkpoints"
     SEGMENTS = "when its segment leaves the disk"
     NEVER_HELD = "holds no content"
     NOT_OURS = "nothing of Emberlog forgets there"

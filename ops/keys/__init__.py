@@ -10,6 +10,7 @@
 | ``destroying`` | destroys keys, and leaves tombstones so that none is made again |
 | ``master``, ``rotation`` | the master key above all, and putting another in its place |
 | ``backup``, ``checking`` | one file of all keys, still wrapped; whether every key comes out |
+| ``role`` | the role and the database that are the store's alone, on the embedded server |
 | ``cipher``, ``cache``, ``tables``, ``database`` | what these stand on |
 
 Losing the key store or its master key is losing the content of the whole log: back up both, apart from each other.

@@ -22,7 +22,7 @@ _BATCH = 200
 
 @dataclass(slots=True)
 class Check:
-    """What the key store holds, and what of it does not come out. Counts; the store's own row counts as an owner."""
+    """What the key store holds, and what of it does not come out. Counts; the store's own row is no owner."""
 
     owners: int = 0
     erased_owners: int = 0
@@ -32,15 +32,17 @@ class Check:
     destroyed_items: int = 0
     broken_items: int = 0
     """Keys that do not come out under their owner's key, those of broken and of erased owners included."""
+    broken_store: int = 0
+    """1 where the store's own key does not come out, under which parked work is sealed that belongs to nobody."""
     stray_items: int = 0
     """Keys of no known owner."""
     masters: dict[str, int] = field(default_factory=dict)
-    """Owners by the id of the master key that their key is wrapped under."""
+    """Keys of owners, and the store's own, by the id of the master key that they are wrapped under."""
 
     @property
     def is_well(self) -> bool:
         """Whether every key comes out."""
-        return not (self.broken_owners or self.broken_items or self.stray_items)
+        return not (self.broken_owners or self.broken_store or self.broken_items or self.stray_items)
 
 
 async def check(database: KeyDatabase) -> Check:
@@ -58,7 +60,8 @@ async def check(database: KeyDatabase) -> Check:
 
 
 async def _owner_key(database: KeyDatabase, found: Check, reference: str, wrapped: bytes | None, master: str) -> OwnerKey | None:
-    found.owners += 1
+    is_owner = reference != STORE_WIDE
+    found.owners += is_owner
     if wrapped is None:
         found.erased_owners += 1
         return None
@@ -66,7 +69,10 @@ async def _owner_key(database: KeyDatabase, found: Check, reference: str, wrappe
     try:
         return OwnerKey(await database.masters.unwrap(master, wrapped, reference.encode()))
     except KeyLost:
-        found.broken_owners += 1
+        if is_owner:
+            found.broken_owners += 1
+        else:
+            found.broken_store += 1
         return None
 
 

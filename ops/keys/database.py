@@ -11,7 +11,7 @@ from typing import Any, Self, TypeVar
 import psycopg
 from psycopg_pool import AsyncConnectionPool
 
-from ops.keys.cache import Cache
+from ops.keys.cache import Cache, Moment
 from ops.keys.cipher import OWNER_KEY_BYTES, OwnerKey
 from ops.keys.master import Masters
 from ops.keys.tables import STORE_WIDE, TABLES
@@ -35,6 +35,8 @@ INSERT INTO emberlog_owner (reference, tenant, kind, id, wrapped, master) VALUES
 ON CONFLICT DO NOTHING
 """
 _MASTERS = "SELECT DISTINCT master FROM emberlog_owner WHERE master IS NOT NULL"
+_EPOCH = "SELECT epoch FROM emberlog_key_epoch"
+_NEXT_EPOCH = "UPDATE emberlog_key_epoch SET epoch = epoch + 1"
 _OWNER_KEYS = """
 SELECT o.reference::text, o.wrapped, o.master
 FROM unnest(%b::text[]) AS w (reference) JOIN emberlog_owner AS o ON o.reference = w.reference::uuid
@@ -56,7 +58,7 @@ class KeyDatabase:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """``connections`` at most, waited for ``wait_s`` seconds; answers are kept for ``cache_s``, ``cache_size`` of a sort."""
-        self.masters, self.clock = masters, clock
+        self.masters, self._clock, self._epoch = masters, clock, 0
         self._cache_s, self._cache_size = cache_s, cache_size
         self._owner_keys: Cache[str, OwnerKey] = self.cache()
         self._pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
@@ -72,7 +74,15 @@ class KeyDatabase:
 
     def cache(self) -> Cache[Any, Any]:
         """An empty cache of this database's size and life."""
-        return Cache(self._cache_size, self._cache_s, self.clock)
+        return Cache(self._cache_size, self._cache_s, self.now)
+
+    def now(self) -> Moment:
+        """This moment, in the epoch that was seen last."""
+        return Moment(self._clock(), self._epoch)
+
+    async def see_epoch(self) -> None:
+        """Look whether anything was destroyed since: answers that were kept from before count no more."""
+        [(self._epoch,)] = await self.rows(_EPOCH, ())
 
     def clear(self) -> None:
         """Forget the owners' keys that were read."""
@@ -104,6 +114,13 @@ class KeyDatabase:
         async with self.connection() as connection, connection.transaction():
             yield connection
 
+    @asynccontextmanager
+    async def destroying(self) -> AsyncIterator[Connection]:
+        """A transaction that destroys keys; once it is committed, nobody begins to use them any more."""
+        async with self.transaction() as connection:
+            yield connection
+            await connection.execute(_NEXT_EPOCH)
+
     async def rows(self, query: str, parameters: Sequence[Any] | Mapping[str, Any]) -> list[Row]:
         """The rows of one query."""
         async with self.connection() as connection:
@@ -126,7 +143,7 @@ class KeyDatabase:
             else:
                 missing.add(reference)
         for batch in batches(sorted(missing)):
-            since = self.clock()
+            since = self.now()
             rows = await self.rows(_OWNER_KEYS, (batch,))
             if len(rows) < len(batch):
                 raise KeyLost("an owner that the key store never had: the store is another installation's, or an old backup")

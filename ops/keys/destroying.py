@@ -1,8 +1,8 @@
 """Destroying keys: what was sealed under them is gone, wherever its copies are.
 
 A tombstone stays behind, so that no key is made again for what was forgotten. Each call is one transaction and may be repeated;
-it returns how many keys it destroyed itself. A process that read a key before may use it until its cache lets it go
-(``database.CACHE_S``); the bytes leave Postgres' files with ``vacuum``, its write-ahead log and physical backups as those expire.
+it returns how many keys it destroyed itself. A process that read a key before uses it no more from its next call on. The bytes
+leave Postgres' files and write-ahead log with ``ops.vacuuming``, backups as those expire.
 """
 
 from __future__ import annotations
@@ -10,10 +10,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
-from psycopg import sql
-
 from ops.keys.database import Connection, KeyDatabase
-from ops.keys.tables import NAMES, STORE_WIDE, digest, row_of
+from ops.keys.tables import STORE_WIDE, digest, row_of
 from schemas.subjects import BY_REQUEST
 
 _LOCK = "SELECT FROM emberlog_owner WHERE reference = ANY (%s::text[]::uuid[]) ORDER BY reference FOR UPDATE"
@@ -81,7 +79,7 @@ class Destroyer:
         What is said below ``below_offset`` gets no key any more.
         """
         reference, names = row_of(owner), _digests(fingerprints)
-        async with self._database.transaction() as connection:
+        async with self._database.destroying() as connection:
             await connection.execute(_LOCK, ([reference],))
             await connection.execute(_TOMBSTONES, (reference, "statement", below_offset, names))
             return (await connection.execute(_STATEMENTS, (reference, names, below_offset, decided_before))).rowcount
@@ -89,7 +87,7 @@ class Destroyer:
     async def destroy_messages(self, owner: str, messages: Collection[str], turns: Collection[str] = ()) -> int:
         """Destroy messages by their references, and the rest of turns by their ids. They get no key any more."""
         reference, count = row_of(owner), 0
-        async with self._database.transaction() as connection:
+        async with self._database.destroying() as connection:
             await connection.execute(_LOCK, ([reference],))
             for kind, names in (("message", _digests(messages)), ("turn", _digests(turns))):
                 await connection.execute(_TOMBSTONES, (reference, kind, BY_REQUEST, names))
@@ -99,14 +97,14 @@ class Destroyer:
     async def destroy_summaries(self, owner: str, summaries: Collection[str]) -> int:
         """Destroy summaries by their ids. One that is made anew gets another key."""
         reference = row_of(owner)
-        async with self._database.transaction() as connection:
+        async with self._database.destroying() as connection:
             await connection.execute(_LOCK, ([reference],))
             return (await connection.execute(_SUMMARIES, (reference, _digests(summaries)))).rowcount
 
     async def destroy_parked(self, parked: Collection[str]) -> int:
         """Destroy parked work by its ids, whosever it is. It gets no key any more."""
         names = _digests(parked)
-        async with self._database.transaction() as connection:
+        async with self._database.destroying() as connection:
             await connection.execute(_LOCK, ([STORE_WIDE],))
             await connection.execute(_TOMBSTONES, (STORE_WIDE, "parked", BY_REQUEST, names))
             owners = [row[0] for row in await (await connection.execute(_PARKED_OWNERS, (names,))).fetchall()]
@@ -117,28 +115,13 @@ class Destroyer:
         """Erase an owner: id, aliases, the owner's key and every key under it. Nothing of it gets a key any more."""
         if row_of(reference) == STORE_WIDE:
             raise ValueError("no owner goes by that reference, and what hangs on it is not erased")
-        async with self._database.transaction() as connection:
+        async with self._database.destroying() as connection:
             await connection.execute(_LOCK, ([reference],))
             return Erased(
                 items=await _count(connection, _OF_OWNER, reference),
                 owners=await _count(connection, _ERASE, reference),
                 aliases=await _count(connection, "DELETE FROM emberlog_owner_alias WHERE owner = %s", reference),
             )
-
-    async def vacuum(self) -> Mapping[str, int]:
-        """Write the tables anew, without what was destroyed, and let the old files go. Bytes of each table, indexes included.
-
-        Each table is locked meanwhile. The write-ahead log and physical backups hold the old bytes until they expire.
-        """
-        sizes: dict[str, int] = {}
-        async with self._database.connection() as connection:
-            for name in NAMES:
-                await connection.execute(sql.SQL("VACUUM (FULL, ANALYZE) {}").format(sql.Identifier(name)))
-            for name in NAMES:
-                row = await (await connection.execute("SELECT pg_total_relation_size(%s::regclass)", (name,))).fetchone()
-                assert row is not None
-                sizes[name] = int(row[0])
-        return sizes
 
 
 def _digests(names: Collection[str]) -> list[bytes]:

@@ -64,7 +64,7 @@ class PostgresDirectory:
         """The owner's reference, made with a key where there is none. Raises MasterKeyMissing, KeysUnavailable."""
         if (found := await self.find(owner)) is not None:
             return found
-        since, made = self._database.clock(), str(uuid.uuid4())
+        since, made = self._database.now(), str(uuid.uuid4())
         wrapped, master = await self._database.new_owner_key(made)
         async with self._database.transaction() as connection:
             await connection.execute(_LOCK_NAME, _name(owner))
@@ -86,7 +86,7 @@ class PostgresDirectory:
         """The owner's reference, None for an owner that is not known. Raises KeysUnavailable."""
         if (hit := self._references.get(owner)) is not None:
             return hit[0]
-        since = self._database.clock()
+        since = self._database.now()
         async with self._database.connection() as connection:
             reference = await _find(connection, owner)
         if reference is not None:

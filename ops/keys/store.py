@@ -60,7 +60,10 @@ class _Found(NamedTuple):
 
 
 class PostgresKeys:
-    """Keys in ``database``. Keys that were found are cached for a while, that one is gone for good."""
+    """Keys in ``database``. Keys that were found are cached for a while, that one is gone for good.
+
+    Every call looks first whether anything was destroyed since the last one, so none begins to use a key that is gone.
+    """
 
     def __init__(self, database: KeyDatabase) -> None:
         self._database = database
@@ -76,6 +79,7 @@ class PostgresKeys:
     async def fingerprint_key(self, owner: str) -> bytes | None:
         """32 bytes, None once the owner was erased. Raises KeysUnavailable, KeyLost."""
         reference = row_of(owner)
+        await self._database.see_epoch()
         key = (await self._database.owner_keys([reference]))[reference]
         return None if key is None else key.fingerprint_key
 
@@ -85,6 +89,7 @@ class PostgresKeys:
         """The keys of ``key_ids``: a query for 10,000 of those that are not cached. Raises KeysUnavailable, KeyLost."""
         found: dict[str, SivKey | None] = {}
         missing: list[str] = []
+        await self._database.see_epoch()
         for key_id in key_ids:
             if (hit := self._by_id.get(key_id)) is not None:
                 found[key_id] = hit[0]
@@ -97,7 +102,7 @@ class PostgresKeys:
         return found
 
     async def _opened(self, key_ids: Sequence[str]) -> dict[str, SivKey | None]:
-        since = self._database.clock()
+        since = self._database.now()
         rows = await self._database.rows(_BY_ID, (key_ids,))
         if len(rows) < len(key_ids):
             lost = min(set(key_ids) - {row[0] for row in rows})
@@ -117,6 +122,7 @@ class PostgresKeys:
         """A key for each subject, None where it was forgotten: two queries for 10,000. Raises KeysUnavailable, KeyLost."""
         found: dict[Subject, SivKey | None] = {}
         missing: dict[Subject, None] = {}
+        await self._database.see_epoch()
         for subject in subjects:
             if (hit := self._by_subject.get(subject)) is not None:
                 found[subject] = hit[0]
@@ -127,7 +133,7 @@ class PostgresKeys:
         return found
 
     async def _found_or_made(self, subjects: Sequence[Subject]) -> dict[Subject, SivKey | None]:
-        since = self._database.clock()
+        since = self._database.now()
         answers = _answers(subjects, await self._database.rows(_FIND, _columns(subjects)))
         owners = await self._database.owner_keys({row_of(s.owner) for s, answer in answers.items() if not answer.is_gone})
         # an owner whose key is gone by now was erased in between

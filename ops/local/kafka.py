@@ -47,6 +47,8 @@ group.min.session.timeout.ms=1000
 # After a kill the restarted broker registers only when the session of the killed one has ended.
 broker.heartbeat.interval.ms=500
 broker.session.timeout.ms=3000
+# What is purged from the inbox leaves the disk when the broker looks: the default is five minutes.
+log.retention.check.interval.ms=30000
 # The default buffer of the cleaner, 128 MB, is half of the heap.
 log.cleaner.dedupe.buffer.size=16777216
 num.network.threads=2

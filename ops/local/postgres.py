@@ -37,6 +37,7 @@ SETTINGS = {
     "wal_level": "minimal",  # no replicas: a bulk load into a new table needs no log
     "max_wal_senders": "0",
     "max_wal_size": "'2GB'",
+    "wal_recycle": "off",  # a file that is used again holds its old bytes until they are written over
     "jit": "off",  # its warm-up costs more than short queries take
     "timezone": "'UTC'",
     "log_timezone": "'UTC'",

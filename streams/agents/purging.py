@@ -1,8 +1,8 @@
 """Purging of the inbox: what was admitted or parked is deleted from it, since it is the only topic that holds plain text.
 
 Deleted is what stands below the committed offset of the admit group, and nothing else: the agent commits a record only after its
-turn, or its copy in the parking lot, was written for good. The records are out of every reader's reach at once; when their bytes
-leave the disk is the broker's affair, by segments, see docs/operations.md.
+turn, or its copy in the parking lot, was written for good. The records are out of every reader's reach at once; their bytes
+leave the disk by segments, the last one after a neutral record (``streams.agents.rolling``), see docs/operations.md.
 """
 
 from __future__ import annotations
@@ -13,10 +13,11 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import structlog
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 
 from streams import kafka, tasks
+from streams.agents.rolling import Roller
 
 log = structlog.get_logger(__name__)
 
@@ -30,14 +31,15 @@ class _Clients:
 
 
 class InboxPurger:
-    """Purges the partitions of ``topic`` that this worker owns up to the offsets that ``group`` committed.
+    """Purges the partitions of ``topic`` that this worker owns up to the offsets that ``group`` committed, and rolls them.
 
     ``assigned`` starts it, at the first assignment, and ``stop`` ends it. Whatever goes wrong pauses it: the records wait for the
     next round, and their retention bounds the wait. No failure of it ends a worker.
     """
 
-    def __init__(self, bootstrap: str, group: str, topic: str) -> None:
+    def __init__(self, bootstrap: str, group: str, topic: str, producer: AIOKafkaProducer) -> None:
         self._bootstrap, self._group, self._topic = bootstrap, group, topic
+        self._roller = Roller(producer)
         self._mine: frozenset[int] = frozenset()
         self._task: asyncio.Task[None] | None = None
 
@@ -103,3 +105,4 @@ class InboxPurger:
         if wanted:
             await clients.admin.delete_records(wanted, timeout_ms=kafka.REQUEST_TIMEOUT_MS)
             log.debug("inbox purged", records=sum(committed[tp] - begin[tp] for tp in wanted))
+        await self._roller.roll(begin, end)

@@ -16,6 +16,7 @@ from streams.agents.admission import Admission, judge
 from streams.agents.embed import EMBEDDED, BatchingEmbedder, Embed
 from streams.agents.extract import Extract
 from streams.agents.purging import InboxPurger
+from streams.agents.rolling import is_neutral
 from streams.agents.seeding import seed_accepting, seed_extraction
 from streams.app import build_app
 from streams.config import WorkerConfig
@@ -90,11 +91,15 @@ class Agents:
     def _admit(self) -> faust.App:
         admission = Admission(self.config, self.producer)
         stage = self._stage("admit", admission, in_flight=ADMIT_IN_FLIGHT, alone=True)
-        purger = InboxPurger(self.config.bootstrap, self.config.group("admit"), self.config.topics.inbox)
+        purger = InboxPurger(self.config.bootstrap, self.config.group("admit"), self.config.topics.inbox, self.producer)
         self.purgers.append(purger)
 
         async def on_event(event: Any) -> None:
-            work = judge(work_of(event), event.message.timestamp)
+            came = work_of(event)
+            if is_neutral(came):
+                stage.finish(came, event.ack)
+                return
+            work = judge(came, event.message.timestamp)
             await stage.submit(work.lane, work, event.ack)
 
         async def on_assigned(partitions: set[tuple[str, int]]) -> None:

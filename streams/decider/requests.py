@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 from schemas.types import (
     Forget,
@@ -26,6 +27,7 @@ from streams.decider.state import MemoryState
 
 BY_REQUEST = "request"
 WORDS_GONE = "its words were destroyed before it was decided"
+LINK_KIND = re.compile(r"[a-z][a-z0-9_-]{0,39}")
 
 
 def remember(draft: Draft, command: Remember) -> None:
@@ -154,6 +156,9 @@ def link(draft: Draft, command: Link) -> None:
         return draft.reject("a memory cannot be linked to itself")
     if not (math.isfinite(command.weight) and 0 <= command.weight <= 1):
         return draft.reject("a weight lies between 0 and 1")
+    # it stands in clear on the log for ever, so it must not tell a story
+    if LINK_KIND.fullmatch(command.kind) is None:
+        return draft.reject("a link's kind is one word of at most 40 lower-case letters, digits, - and _")
     for memory_id in (command.source_id, command.target_id):
         if draft.state.memory(memory_id) is None:
             return draft.reject(draft.unknown(memory_id))

@@ -14,6 +14,7 @@ from pathlib import Path
 import psycopg
 import pytest
 from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict
 
 from ops.keyring import Keyring
 from ops.keys.database import KeyDatabase
@@ -73,20 +74,23 @@ def test_the_keys_of_a_running_set_are_well_and_their_worth_is_told_loudly(insid
     assert "database emberlog_keys on" in told
     assert "file .emberlog/keys/master.key" in told
     report = inside.ok("keys", "check", "--json").json
-    assert report["owners"] >= 2  # the store's own row counts as one
+    assert report["owners"] >= 1
     assert report["items"] >= 1
     assert (report["well"], report["broken_owners"], report["to_rotate"]) == (True, 0, 0)
     assert list(report["masters"]) == [report["master_id"]]
     counts = inside.ok("keys", "backup", str(tmp_path / "running.backup"), "--json").json
-    assert counts["emberlog_owner"] >= report["owners"]
+    assert counts["emberlog_owner"] > report["owners"], "the store's own row is no owner"
 
 
 def test_keys_that_do_not_come_out_are_told_with_the_likely_reason(store: Inside, fresh_database: str, tmp_path: Path) -> None:
-    assert store.ok("keys", "check", "--json").json["items"] == 2 * OWNERS
+    well = store.ok("keys", "check", "--json").json
+    assert (well["owners"], well["items"], well["broken_store"]) == (OWNERS, 2 * OWNERS, 0)
     foreign = commands(tmp_path, fresh_database, tmp_path / "foreign.key")
     assert "foreign.key is missing" in foreign.fails("keys", "check", code=1)
     master_from_file(tmp_path / "foreign.key")
     assert "the master key that is set is not theirs" in foreign.fails("keys", "check", code=1)
+    lost = foreign.run("keys", "check", "--json").json
+    assert (lost["owners"], lost["broken_owners"], lost["broken_store"]) == (OWNERS, OWNERS, 1)
     with psycopg.connect(fresh_database) as connection:
         connection.execute(
             "UPDATE emberlog_item_key SET wrapped = '\\x00' WHERE key_id = (SELECT key_id FROM emberlog_item_key LIMIT 1)"
@@ -101,7 +105,7 @@ def test_a_backup_is_restored_into_a_database_that_is_made_for_it(store: Inside,
     (tmp_path / "safe").mkdir()
     file = tmp_path / "safe" / "keys.backup"
     done = store.ok("keys", "backup", str(file))
-    assert f"{OWNERS + 1} owners, 1 aliases, {2 * OWNERS} keys, 0 tombstones" in done.out
+    assert f"{OWNERS} owners, 1 aliases, {2 * OWNERS} keys, 0 tombstones" in done.out
     assert "warning" not in done.err
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert (tmp_path / OLD).read_bytes() not in file.read_bytes()
@@ -109,7 +113,7 @@ def test_a_backup_is_restored_into_a_database_that_is_made_for_it(store: Inside,
 
     other = commands(tmp_path, another, tmp_path / OLD)
     told = other.ok("keys", "restore", str(file))
-    assert f"{OWNERS + 1} owners, 1 aliases" in told.out
+    assert f"{OWNERS} owners, 1 aliases" in told.out
     assert "keys that were destroyed since the backup are back" in told.err
     before, after = (cli.ok("keys", "check", "--json").json for cli in (store, other))
     assert after == {**before, "store": after["store"]}
@@ -176,7 +180,7 @@ def test_a_rotation_that_was_interrupted_is_seen_and_finished_by_the_settings(
         asyncio.run(begin())
     both = commands(tmp_path, fresh_database, tmp_path / NEW, EMBERLOG_FORMER_MASTER_KEY_FILE=str(tmp_path / OLD))
     told = both.ok("keys", "check").out
-    assert f"{OWNERS - 1} owners have a key under another master key: emberlog keys rotate" in told
+    assert f"{OWNERS - 1} keys are still under another master key: emberlog keys rotate" in told
     done = both.ok("keys", "rotate", "--yes")
     assert f"wrapped  {OWNERS - 1} owners' keys" in done.out
     assert "take EMBERLOG_FORMER_MASTER_KEY_FILE away" in done.out
@@ -205,3 +209,26 @@ def test_a_key_store_that_is_away_or_not_set_up_is_named_without_its_password(fr
     assert list(tmp_path.glob("*.backup")) == []
     assert empty.run("keys", "backup", "keys.backup").code == 3
     assert [path.name for path in tmp_path.iterdir()] == [OLD]
+
+
+def test_setup_advises_a_role_for_the_key_store_and_refuses_it_to_a_second_installation(
+    services: ServiceAddresses, fresh_database: str, topic_prefix: str, tmp_path: Path
+) -> None:
+    environment = {
+        "EMBERLOG_KAFKA_BOOTSTRAP": services.kafka_bootstrap,
+        "EMBERLOG_POSTGRES_DSN": fresh_database,
+        "EMBERLOG_TOPIC_PREFIX": topic_prefix,
+        "EMBERLOG_PARTITIONS": "1",
+    }
+    keys = f"{conninfo_to_dict(fresh_database)['dbname']}_keys"
+    try:
+        done = Inside(tmp_path, environment).ok("setup")
+        assert "warning: the key store belongs to the role of the views" in done.err
+        named = {**environment, "EMBERLOG_KEYS_DSN": dsn_with(fresh_database, keys)}
+        assert "warning" not in Inside(tmp_path, named).ok("setup").err
+        second = Inside(tmp_path, {**named, "EMBERLOG_TOPIC_PREFIX": f"{topic_prefix}b."})
+        refused = second.fails("setup", code=1)
+        assert f"whose log is {topic_prefix}memory.events.v1, and this one's is {topic_prefix}b.memory.events.v1" in refused
+    finally:
+        with psycopg.connect(services.postgres_dsn, autocommit=True) as connection:
+            connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(keys)))

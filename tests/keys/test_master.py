@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ops.keys.cache import Cache
+from ops.keys.cache import Cache, Moment
 from ops.keys.cipher import OwnerKey, SivKey
 from ops.keys.files import KeyFileError
 from ops.keys.master import LocalMasterKey, MasterKeyMissing, Masters, master_from_file, master_from_text
@@ -101,9 +101,10 @@ def test_keys_say_nothing_of_themselves_when_they_are_shown() -> None:
 
 
 def test_the_cache_keeps_the_answers_used_last_and_none_beyond_its_bound() -> None:
-    cache: Cache[str, str] = Cache(2, 60, lambda: 0.0)
-    cache.put("a", "A", 0)
-    cache.put("b", None, 0)
+    now = Moment(0.0, 1)
+    cache: Cache[str, str] = Cache(2, 60, lambda: now)
+    cache.put("a", "A", now)
+    cache.put("b", None, now)
     assert cache.get("a") == ("A",)
-    cache.put("c", "C", 0)
+    cache.put("c", "C", now)
     assert (cache.get("a"), cache.get("b"), cache.get("c"), len(cache)) == (("A",), None, ("C",), 2)

@@ -53,6 +53,13 @@ def test_no_secret_has_a_default(service: str) -> None:
             assert match["rest"].startswith(":?") if "PASSWORD" in name else match["rest"] == ":-", name
 
 
+def test_the_key_store_has_a_server_a_role_and_a_volume_of_its_own() -> None:
+    views, keys = SERVICES["postgres"], SERVICES["keystore"]
+    assert environment("worker")["EMBERLOG_KEYS_DSN"] == "postgresql://emberlog_keys@keystore:5432/emberlog_keys"
+    assert keys["environment"]["POSTGRES_USER"] != views["environment"]["POSTGRES_USER"]
+    assert not set(keys["volumes"]) & set(views["volumes"])
+
+
 def test_the_file_refuses_to_start_without_a_password() -> None:
     assert "${POSTGRES_PASSWORD:?" in environment("postgres")["POSTGRES_PASSWORD"]
     assert not env_example()["POSTGRES_PASSWORD"][0]
@@ -100,9 +107,10 @@ def test_a_service_says_whether_it_is_healthy(service: str) -> None:
 
 def test_nothing_starts_before_what_it_needs() -> None:
     needs = {name: spec["condition"] for name, spec in SERVICES["worker"]["depends_on"].items()}
-    assert needs == {"kafka": "service_healthy", "postgres": "service_healthy", "setup": "service_completed_successfully"}
+    stores = dict.fromkeys(("kafka", "postgres", "keystore"), "service_healthy")
+    assert needs == {**stores, "setup": "service_completed_successfully"}
     assert SERVICES["projector"]["depends_on"] == SERVICES["worker"]["depends_on"]
-    assert set(SERVICES["setup"]["depends_on"]) == {"kafka", "postgres"}
+    assert set(SERVICES["setup"]["depends_on"]) == {"kafka", "postgres", "keystore"}
 
 
 @pytest.mark.parametrize("service", SERVICES)
@@ -122,7 +130,7 @@ def test_the_images_are_those_that_the_tests_use() -> None:
     from ops.local.containers import KAFKA_IMAGE, POSTGRES_IMAGE
 
     assert SERVICES["kafka"]["image"] == KAFKA_IMAGE
-    assert SERVICES["postgres"]["image"] == POSTGRES_IMAGE
+    assert SERVICES["postgres"]["image"] == SERVICES["keystore"]["image"] == POSTGRES_IMAGE
 
 
 def test_the_image_is_installed_from_hashes_and_runs_without_rights() -> None:

@@ -71,6 +71,7 @@ def _show(report: Checked) -> None:
         ("owners", found.owners, found.erased_owners, found.broken_owners),
         ("keys of messages, statements, …", found.items, found.destroyed_items, found.broken_items),
         ("keys of no owner", found.stray_items, 0, found.stray_items),
+        ("the store's own key", 1, 0, found.broken_store),
     ]
     out.print(
         table("Keys", ("what", "there", "destroyed", "do not come out"), rows, right=("there", "destroyed", "do not come out"))
@@ -78,8 +79,8 @@ def _show(report: Checked) -> None:
     out.print(plain(f"key store   {report.store}"), soft_wrap=True)
     out.print(plain(f"master key  {report.master_id}, {report.master}"), soft_wrap=True)
     if report.left:
-        count = f"{report.left} owner{'s have' if report.left > 1 else ' has'} a key"
-        out.print(plain(f"{count} under another master key: emberlog keys rotate", "yellow"), soft_wrap=True)
+        count = f"{report.left} {'key is' if report.left == 1 else 'keys are'}"
+        out.print(plain(f"{count} still under another master key: emberlog keys rotate", "yellow"), soft_wrap=True)
     out.print(plain(LOUD, "bold red"), soft_wrap=True)
     if found.is_well:
         out.print(plain("every key comes out", "green"))
@@ -246,8 +247,10 @@ def _tell(counts: dict[str, int], json: bool, said: str) -> None:
         "keys": "emberlog_item_key",
         "tombstones": "emberlog_forgotten",
     }
+    # one row among the owners' is the store's own
+    shown = {**counts, "emberlog_owner": max(0, counts.get("emberlog_owner", 0) - 1)}
     console().print(plain(said), soft_wrap=True)
-    console().print(plain(", ".join(f"{counts.get(table, 0)} {name}" for name, table in rows.items())), soft_wrap=True)
+    console().print(plain(", ".join(f"{shown.get(table, 0)} {name}" for name, table in rows.items())), soft_wrap=True)
 
 
 def _warn(text: str) -> None:

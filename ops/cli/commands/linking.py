@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 One = Annotated[str, typer.Argument(help="Memory from which the link leads; its first digits are enough.", show_default=False)]
 Other = Annotated[str, typer.Argument(help="Memory to which it leads.", show_default=False)]
-Kind = Annotated[str, typer.Option("--kind", help="What connects them: a word of your own.")]
+Kind = Annotated[str, typer.Option("--kind", help="What connects them: one lower-case word. It stands in clear.")]
 RELATED = "related"
 
 

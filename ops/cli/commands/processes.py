@@ -28,7 +28,7 @@ def setup() -> None:
 
     Repeating it does no harm; `emberlog up` does it by itself.
     """
-    from ops.cli.out import console
+    from ops.cli.out import console, error_console, plain
     from ops.cli.target import find_running
     from ops.wiring_setup import set_up
 
@@ -36,6 +36,8 @@ def setup() -> None:
     made = asyncio.run(set_up(target.settings, target.bootstrap, target.dsn))
     topics = ", ".join(made.new_topics) or "none, all are there"
     console().print(f"topics created: {topics}\ntables ready: decider state, views {', '.join(made.views)}")
+    for line in made.advice:
+        error_console().print(plain(f"warning: {line}", "yellow"), soft_wrap=True)
 
 
 def worker(

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Annotated, Any
+from datetime import UTC, datetime
+from typing import Annotated, Any
 
 import typer
 
 from ops.cli.commands.options import Json
 
-if TYPE_CHECKING:
-    from ops.cli.target import Target
+UNDECLARED = (
+    "backups and snapshots of databases, key store and broker hold it until they expire; to have the date here, set "
+    "EMBERLOG_BACKUP_RETENTION_DAYS for the projector"
+)
 
 
 def register(app: typer.Typer) -> None:
@@ -24,7 +27,8 @@ def receipt(
 ) -> None:
     """Show what a forgetting destroyed: in which store, how much, what is still to come, and what stays on purpose.
 
-    It is issued once every store has followed, mostly within a second. What it says stands on the log as well.
+    It is issued once every store has followed, mostly within a second. What it says stands on the log as well. Until when backups
+    hold it, it says where EMBERLOG_BACKUP_RETENTION_DAYS was set for the projector at that time.
 
     Examples:
 
@@ -42,25 +46,37 @@ def receipt(
     if json:
         print_json(found)
     else:
-        _show(target, found)
+        _show(found)
     if found["receipt_id"] is None:
         raise CliError("there is no receipt yet: a store has not followed", "what runs and lags is shown by: emberlog status")
 
 
-def _show(target: Target, found: dict[str, Any]) -> None:
+def _show(found: dict[str, Any]) -> None:
     from ops.cli.out import console, plain, table
+    from ops.forgetting.stores import BACKUPS
 
     out = console()
     out.print(plain(f"forgetting {found['forget_id']}: {found['memories']} memories, asked for at {found['asked_at']}"))
-    rows = [(s["store"], s["removed"], s["pending_until"] or "done") for s in found["stores"]]
-    if rows:
-        out.print(
-            table(f"Receipt {found['receipt_id']}", ("store", "destroyed", "still to come until"), rows, right=("destroyed",))
-        )
+    if found["stores"]:
+        rows = [(s["store"], s["removed"] if s["pending_until"] is None else "", _still(found, s)) for s in found["stores"]]
+        rows += [(what, "", f"until {command}, where none ran since") for what, command in found["until_command"].items()]
+        out.print(table(f"Receipt {found['receipt_id']}", ("store", "destroyed", "still to come"), rows, right=("destroyed",)))
     if found["remaining_message_ids"]:
         out.print(plain("these messages stay, as a conversation is not a memory: " + ", ".join(found["remaining_message_ids"])))
         out.print("they go too with: emberlog forget … --include-source")
-    out.print(
-        "Destroyed keys leave the key store's files with VACUUM FULL, its write-ahead log and backups as those expire.",
-        soft_wrap=True,
-    )
+    if found["stores"] and not any(s["store"] == BACKUPS for s in found["stores"]):
+        out.print(plain(UNDECLARED), soft_wrap=True)
+
+
+def _still(found: dict[str, Any], store: dict[str, Any]) -> str:
+    """What of a store is still to come."""
+    from ops.forgetting.stores import BACKUPS
+
+    if store["pending_until"] is None:
+        return "done"
+    asked, until = (datetime.fromisoformat(text).astimezone(UTC) for text in (found["asked_at"], store["pending_until"]))
+    is_over = until <= datetime.now(UTC)
+    begins = "over since" if is_over else "until"
+    if store["store"] == BACKUPS:
+        return f"{begins} {until:%Y-%m-%d}, as you {'kept' if is_over else 'keep'} them {(until - asked).days} days"
+    return f"{begins} {until:%Y-%m-%d %H:%M}, at the latest"

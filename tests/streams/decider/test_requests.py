@@ -174,6 +174,12 @@ def test_only_the_link_that_was_named_is_taken_away() -> None:
     line.when(unlink(tea, dog)).then_only(MemoriesUnlinked)
 
 
+@pytest.mark.parametrize("kind", ["", "About her sister", "über", "a" * 41, "1st", "a b"])
+def test_a_links_kind_is_one_plain_word_as_it_stands_in_clear(kind: str) -> None:
+    line, tea, dog = _tea_and_dog()
+    line.when(link(tea, dog, kind)).then_rejected("one word")
+
+
 @pytest.mark.parametrize("weight", [math.nan, math.inf, -math.inf, -0.01, 1.01])
 def test_a_weight_that_is_none_is_rejected(weight: float) -> None:
     line, tea, dog = _tea_and_dog()
