@@ -24,6 +24,7 @@ from projections import generation
 from schemas.topics import Topics
 
 SUFFIX = "_keys"
+_LIVE = "SELECT fold_version FROM emberlog_view_generation WHERE view = %s AND state = 'live'"
 _WHERE = "SELECT current_database()::text, pg_postmaster_start_time()"
 SHARED = (
     "the key store belongs to the role of the views, so who may read these has the keys, too: give it a role and a database of "
@@ -116,7 +117,9 @@ async def set_up_keys(settings: Settings, dsn: str) -> tuple[str, ...]:
     async with KeyDatabase(address, masters(settings, make=True), connections=1) as database:
         await _apart(database, dsn)
         await database.prepare()
-        await generation.install(address, [Keyring(database).erasing(settings.topics)])
+        view = Keyring(database).erasing(settings.topics)
+        await _begin_anew(database, view, settings.topics)
+        await generation.install(address, [view])
         await _same_log(database, settings.topics)
     return () if settings.keys_dsn is not None or has_own_role(settings, dsn) else (SHARED,)
 
@@ -130,6 +133,22 @@ def ensure_store(settings: Settings, dsn: str) -> None:
         role.ensure_own(dsn, keys_dsn(settings, dsn))
     elif settings.keys_dsn is None:
         ensure_database(dsn, keys_dsn(settings, dsn))
+
+
+async def _begin_anew(database: KeyDatabase, view: ErasingView, topics: Topics) -> None:
+    """Drop the notes of an older version of the projection: it reads the log again, and destroying may be repeated."""
+    try:
+        [(version,)] = await database.rows(_LIVE, (view.name,))
+        if version == view.version:
+            return
+        await _same_log(database, topics)
+    except (ValueError, psycopg.errors.UndefinedTable):
+        return  # there are none
+    async with await generation.connect(database.dsn) as conn:
+        live = await generation.live(conn, view.name)
+        async with conn.transaction():
+            await conn.execute(f"DROP SCHEMA {live.schema} CASCADE")
+            await conn.execute("DELETE FROM emberlog_view_generation WHERE view = %s", (view.name,))
 
 
 async def _apart(database: KeyDatabase, views: str) -> None:

@@ -31,20 +31,25 @@ log = structlog.get_logger(__name__)
 
 ACTOR = "emberlog/receipts"
 POLL_S = 0.25
+NAMED = 10_000
+"""So many messages that stay are named at most: a record has its size."""
 AGAIN_S = 30.0
 """A command without an event after so long is sent again."""
 VIEWS = ("thermal", "embeddings")
 """Views that hold what is forgotten: each confirms once it has passed the event."""
 
 _OPEN = """
-SELECT forget_id, owner::text, partition, event_offset, asked_at, memories, keys, remaining FROM forgetting
-WHERE receipt_id IS NULL ORDER BY event_offset LIMIT 100
+SELECT request_id AS forget_id, owner::text, max(partition) AS partition, max(event_offset) AS event_offset,
+    min(asked_at) AS asked_at, sum(memories)::bigint AS memories, sum(keys)::bigint AS keys,
+    ARRAY(SELECT DISTINCT m FROM forgetting g, unnest(g.remaining) AS m WHERE g.request_id = f.request_id ORDER BY m) AS remaining
+FROM forgetting AS f WHERE receipt_id IS NULL GROUP BY request_id, owner HAVING bool_and(complete)
+ORDER BY max(event_offset) LIMIT 100
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Open:
-    """A forgetting that was carried out in the key store, and has no receipt yet."""
+    """A request to forget that was carried out in the key store, and has no receipt yet. ``forget_id`` is the request's."""
 
     forget_id: str
     owner: str
@@ -132,7 +137,7 @@ def commands(forgotten: Open, topics: Topics, backups_days: int | None) -> Seque
         for outcome in outcomes
         if outcome.pending_until is None
     ]
-    meta, remaining = _meta(owner, ids.receipt_command_id(forget_id)), tuple(forgotten.remaining)
+    meta, remaining = _meta(owner, ids.receipt_command_id(forget_id)), tuple(forgotten.remaining[:NAMED])
     return [*confirmed, IssueReceipt(meta, ids.receipt_id(forget_id), forget_id, tuple(outcomes), remaining)]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from typing import NamedTuple
 from uuid import UUID
 
 NAMESPACE = UUID("6b1f7c1e-7d0b-5c51-9a9e-5f0f4a1f2d3c")
@@ -72,6 +73,30 @@ def receipt_command_id(forget_id: str) -> str:
 def receipt_id(forget_id: str) -> str:
     """Id of the receipt of a forgetting."""
     return _v5(f"receipt\x1f{forget_id}")
+
+
+class Part(NamedTuple):
+    """A command of several that carry out one request; their order is that of their numbers, from 1."""
+
+    request_id: str
+    number: int
+    of: int
+
+
+_PART = re.compile(r"(.+)/([1-9][0-9]{0,5})/([1-9][0-9]{0,5})", re.DOTALL)
+
+
+def part_id(request_id: str, number: int, of: int) -> str:
+    """Id of the command ``number`` of ``of`` by which a request is carried out; of a single one the request's."""
+    return request_id if of == 1 else f"{request_id}/{number}/{of}"
+
+
+def part_of(command_id: str) -> Part:
+    """Which part of which request a command is; one whose id says nothing of parts is all of it."""
+    found = _PART.fullmatch(command_id)
+    if found is None or not int(found[2]) <= int(found[3]):
+        return Part(command_id, 1, 1)
+    return Part(found[1], int(found[2]), int(found[3]))
 
 
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII)

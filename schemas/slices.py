@@ -17,6 +17,8 @@ from schemas.codec import decode
 from schemas.errors import BadEnvelope, BrokenRecord
 from schemas.types import EVENTS, MemoryEvent
 
+MAX_EVENTS = 500
+"""Events of one slice at most. A command that would lead to more is split by whoever issues it."""
 SLICE_ID, SLICE_FIRST, SLICE_SIZE = "sliceid", "slicefirst", "slicesize"
 
 

@@ -9,8 +9,11 @@ from types import TracebackType
 from typing import Self
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from msgspec.structs import replace
 
 from schemas import codec, envelope
+from schemas.ids import part_id
+from schemas.slices import MAX_EVENTS
 from schemas.topics import Topics, partition_of
 from schemas.types import Command, CommandMeta, Forget, InboxTurn, ParkedResolved, ParkedRetryRequested
 from streams import kafka
@@ -50,6 +53,21 @@ class InboxProducer(_Producer):
         return sent.partition, sent.offset
 
 
+def forget_commands(
+    meta: CommandMeta, memory_ids: Iterable[str], conversation_end: int, *, include_source: bool = False
+) -> list[Forget]:
+    """One request to forget as commands, each of which leads to no more events than a slice holds; to be sent in this order.
+
+    ``meta`` is that of the request: one receipt is issued for it.
+    """
+    wanted = tuple(memory_ids)
+    parts = [wanted[at : at + MAX_EVENTS] for at in range(0, len(wanted), MAX_EVENTS)] or [()]
+    return [
+        Forget(replace(meta, command_id=part_id(meta.command_id, number, len(parts))), part, conversation_end, include_source)
+        for number, part in enumerate(parts, 1)
+    ]
+
+
 class CommandProducer(_Producer):
     """Publishes requests to change memory. Use as an async context manager."""
 
@@ -66,17 +84,15 @@ class CommandProducer(_Producer):
         )
         return int(sent.offset)
 
-    async def forget(self, owner: str, memory_ids: Iterable[str]) -> tuple[Forget, int]:
-        """Ask to forget memories of an owner (reference); the command, and its offset in the owner's partition.
+    async def forget(self, owner: str, memory_ids: Iterable[str]) -> list[Forget]:
+        """Ask to forget memories of an owner (reference); the commands that carry it out, in their order.
 
         The end offset of the owner's conversation partition is read first: turns from then on may teach a fact anew.
         """
-        command = Forget(
-            meta=request_meta(owner),
-            memory_ids=tuple(memory_ids),
-            conversation_end_offset=await self.conversation_end(owner),
-        )
-        return command, await self.send(command)
+        commands = forget_commands(request_meta(owner), memory_ids, await self.conversation_end(owner))
+        for command in commands:
+            await self.send(command)
+        return commands
 
     async def conversation_end(self, owner: str) -> int:
         """End offset of the owner's partition of conversation.events."""

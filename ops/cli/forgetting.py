@@ -13,7 +13,8 @@ from ops.cli.target import Target
 from schemas import ids
 from schemas.fingerprint import normalise
 from schemas.owner import Owner
-from schemas.types import CommandNoted, CommandRejected, EraseOwner, Forget, MemoryForgotten, OwnerErased
+from schemas.types import CommandNoted, CommandRejected, EraseOwner, MemoryForgotten, OwnerErased
+from streams.producers import forget_commands
 
 
 @dataclass(slots=True)
@@ -26,7 +27,7 @@ class Forgotten:
     rejected: list[str] = field(default_factory=list)
     include_source: bool = False
     forget_id: str | None = None
-    """Id of the command, by which `emberlog receipt` knows it."""
+    """Id of the request, by which `emberlog receipt` knows it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +47,14 @@ async def forget(
     taught = await _taught_by(target, memory_ids)
     async with asking(target, owner, timeout_s) as request:
         end = await request.producer.conversation_end(request.reference)
-        events = await request.ask(Forget(request.meta(), tuple(memory_ids), end, include_source))
+        meta = request.meta()
+        commands = forget_commands(meta, memory_ids, end, include_source=include_source)
+        events = [event for command in commands for event in await request.ask(command)]
     result = Forgotten(include_source=include_source)
     for event in events:
         match event:
             case MemoryForgotten():
-                result.forget_id = event.meta.command_id
+                result.forget_id = meta.command_id
                 result.forgotten[event.memory_id] = taught.get(event.memory_id, [])
             case CommandNoted():
                 result.noted.append(event.reason)

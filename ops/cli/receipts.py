@@ -17,8 +17,9 @@ POLL_S = 0.1
 BY_HAND = {"deleted rows in the databases' files": "emberlog vacuum"}
 """What comes on no date of its own, and by which command."""
 _FIND = """
-SELECT forget_id, owner::text, asked_at, memories, keys, receipt_id, receipt FROM forgetting
-WHERE forget_id = %(id)s OR receipt_id = %(id)s
+SELECT request_id AS forget_id, owner::text, min(asked_at) AS asked_at, sum(memories)::bigint AS memories,
+    sum(keys)::bigint AS keys, receipt_id, receipt
+FROM forgetting WHERE request_id = %(id)s OR receipt_id = %(id)s GROUP BY request_id, owner, receipt_id, receipt
 """
 
 

@@ -28,7 +28,7 @@ Row = tuple[Any, ...]
 Connection = psycopg.AsyncConnection[Row]
 
 # every look-up goes by a key; statistics of a table that was empty a moment ago would have it read as a whole
-_BY_KEY = "SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off"
+BY_KEY = "SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off"
 _PREPARING = "SELECT pg_advisory_xact_lock(hashtext('emberlog_keys'))"
 _STORE_WIDE = """
 INSERT INTO emberlog_owner (reference, tenant, kind, id, wrapped, master) VALUES (%s, '', 'system', '', %s, %s)
@@ -36,7 +36,6 @@ ON CONFLICT DO NOTHING
 """
 _MASTERS = "SELECT DISTINCT master FROM emberlog_owner WHERE master IS NOT NULL"
 _EPOCH = "SELECT epoch FROM emberlog_key_epoch"
-_NEXT_EPOCH = "UPDATE emberlog_key_epoch SET epoch = epoch + 1"
 _OWNER_KEYS = """
 SELECT o.reference::text, o.wrapped, o.master
 FROM unnest(%b::text[]) AS w (reference) JOIN emberlog_owner AS o ON o.reference = w.reference::uuid
@@ -58,7 +57,7 @@ class KeyDatabase:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """``connections`` at most, waited for ``wait_s`` seconds; answers are kept for ``cache_s``, ``cache_size`` of a sort."""
-        self.masters, self._clock, self._epoch = masters, clock, 0
+        self.dsn, self.masters, self._clock, self._epoch = dsn, masters, clock, 0
         self._cache_s, self._cache_size = cache_s, cache_size
         self._owner_keys: Cache[str, OwnerKey] = self.cache()
         self._pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
@@ -114,13 +113,6 @@ class KeyDatabase:
         async with self.connection() as connection, connection.transaction():
             yield connection
 
-    @asynccontextmanager
-    async def destroying(self) -> AsyncIterator[Connection]:
-        """A transaction that destroys keys; once it is committed, nobody begins to use them any more."""
-        async with self.transaction() as connection:
-            yield connection
-            await connection.execute(_NEXT_EPOCH)
-
     async def rows(self, query: str, parameters: Sequence[Any] | Mapping[str, Any]) -> list[Row]:
         """The rows of one query."""
         async with self.connection() as connection:
@@ -168,4 +160,4 @@ def batches(items: Sequence[T], size: int = BATCH) -> list[list[T]]:
 
 async def _configure(connection: Connection) -> None:
     await connection.set_isolation_level(psycopg.IsolationLevel.READ_COMMITTED)
-    await connection.execute(_BY_KEY)
+    await connection.execute(BY_KEY)

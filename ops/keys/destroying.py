@@ -7,13 +7,15 @@ leave Postgres' files and write-ahead log with ``ops.vacuuming``, backups as tho
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
+from contextlib import asynccontextmanager
 from typing import NamedTuple
 
 from ops.keys.database import Connection, KeyDatabase
 from ops.keys.tables import STORE_WIDE, digest, row_of
 from schemas.subjects import BY_REQUEST
 
+_NEXT_EPOCH = "UPDATE emberlog_key_epoch SET epoch = epoch + 1"
 _LOCK = "SELECT FROM emberlog_owner WHERE reference = ANY (%s::text[]::uuid[]) ORDER BY reference FOR UPDATE"
 _LOCK_SHARED = "SELECT FROM emberlog_owner WHERE reference = ANY (%s::text[]::uuid[]) ORDER BY reference FOR KEY SHARE"
 _GONE = "UPDATE emberlog_item_key SET wrapped = NULL, destroyed_at = now() WHERE destroyed_at IS NULL"
@@ -62,14 +64,43 @@ class Erased(NamedTuple):
 class Destroyer:
     """Destroys keys in ``database``. Every method raises KeysUnavailable; KeyLost for an owner that is no reference."""
 
-    def __init__(self, database: KeyDatabase) -> None:
-        self._database = database
+    def __init__(self, database: KeyDatabase, within: Connection | None = None) -> None:
+        """``within`` is a connection to the same database in a transaction, which all calls are to be part of.
+
+        Whoever notes there what was destroyed is then never told less after a crash. Raised are psycopg's own errors.
+        """
+        self._database, self._within = database, within
+
+    def within(self, connection: Connection) -> Destroyer:
+        """A destroyer whose calls are part of the transaction of ``connection``."""
+        return Destroyer(self._database, connection)
+
+    @asynccontextmanager
+    async def _transaction(self) -> AsyncIterator[Connection]:
+        if self._within is None:
+            async with self._database.transaction() as connection:
+                yield connection
+        else:
+            async with self._within.transaction():
+                yield self._within
+
+    @asynccontextmanager
+    async def _destroying(self) -> AsyncIterator[Connection]:
+        """Once it is committed, nobody begins to use what was destroyed any more."""
+        async with self._transaction() as connection:
+            yield connection
+            await connection.execute(_NEXT_EPOCH)
+
+    async def hold(self, owners: Collection[str]) -> None:
+        """Keep makers of keys for ``owners`` waiting until the transaction ends. In one order: nobody waits in a circle."""
+        async with self._transaction() as connection:
+            await connection.execute(_LOCK, (sorted(map(row_of, owners)),))
 
     async def settle(self, settlements: Mapping[tuple[str, str], int]) -> int:
         """Note by (owner, command id) at which offset the command was decided; what was noted before stays. Keys noted."""
         rows = [(row_of(owner), digest(cause), at) for (owner, cause), at in settlements.items()]
         owners, causes, offsets = ([row[i] for row in rows] for i in range(3))
-        async with self._database.transaction() as connection:
+        async with self._transaction() as connection:
             await connection.execute(_LOCK_SHARED, (owners,))
             return (await connection.execute(_SETTLE, (owners, causes, offsets))).rowcount
 
@@ -79,7 +110,7 @@ class Destroyer:
         What is said below ``below_offset`` gets no key any more.
         """
         reference, names = row_of(owner), _digests(fingerprints)
-        async with self._database.destroying() as connection:
+        async with self._destroying() as connection:
             await connection.execute(_LOCK, ([reference],))
             await connection.execute(_TOMBSTONES, (reference, "statement", below_offset, names))
             return (await connection.execute(_STATEMENTS, (reference, names, below_offset, decided_before))).rowcount
@@ -87,7 +118,7 @@ class Destroyer:
     async def destroy_messages(self, owner: str, messages: Collection[str], turns: Collection[str] = ()) -> int:
         """Destroy messages by their references, and the rest of turns by their ids. They get no key any more."""
         reference, count = row_of(owner), 0
-        async with self._database.destroying() as connection:
+        async with self._destroying() as connection:
             await connection.execute(_LOCK, ([reference],))
             for kind, names in (("message", _digests(messages)), ("turn", _digests(turns))):
                 await connection.execute(_TOMBSTONES, (reference, kind, BY_REQUEST, names))
@@ -97,14 +128,14 @@ class Destroyer:
     async def destroy_summaries(self, owner: str, summaries: Collection[str]) -> int:
         """Destroy summaries by their ids. One that is made anew gets another key."""
         reference = row_of(owner)
-        async with self._database.destroying() as connection:
+        async with self._destroying() as connection:
             await connection.execute(_LOCK, ([reference],))
             return (await connection.execute(_SUMMARIES, (reference, _digests(summaries)))).rowcount
 
     async def destroy_parked(self, parked: Collection[str]) -> int:
         """Destroy parked work by its ids, whosever it is. It gets no key any more."""
         names = _digests(parked)
-        async with self._database.destroying() as connection:
+        async with self._destroying() as connection:
             await connection.execute(_LOCK, ([STORE_WIDE],))
             await connection.execute(_TOMBSTONES, (STORE_WIDE, "parked", BY_REQUEST, names))
             owners = [row[0] for row in await (await connection.execute(_PARKED_OWNERS, (names,))).fetchall()]
@@ -115,7 +146,7 @@ class Destroyer:
         """Erase an owner: id, aliases, the owner's key and every key under it. Nothing of it gets a key any more."""
         if row_of(reference) == STORE_WIDE:
             raise ValueError("no owner goes by that reference, and what hangs on it is not erased")
-        async with self._database.destroying() as connection:
+        async with self._destroying() as connection:
             await connection.execute(_LOCK, ([reference],))
             return Erased(
                 items=await _count(connection, _OF_OWNER, reference),

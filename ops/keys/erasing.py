@@ -17,11 +17,12 @@ from uuid import UUID
 
 from psycopg.types.json import Jsonb
 
+from ops.keys.database import BY_KEY
 from ops.keys.destroying import Destroyer
 from projections.records import Kind, Placed, Source
 from projections.view import Column, Table, Target
 from schemas.errors import BrokenRecord
-from schemas.ids import is_uuid
+from schemas.ids import is_uuid, part_of
 from schemas.topics import Topics
 from schemas.types import (
     MemoryAdded,
@@ -51,6 +52,8 @@ FORGETTING = Table(
     "forgetting",
     (
         Column("forget_id", "text"),
+        Column("request_id", "text"),
+        Column("complete", "bool"),
         Column("owner", "uuid"),
         Column("partition", "int4"),
         Column("event_offset", "int8"),
@@ -62,8 +65,9 @@ FORGETTING = Table(
         Column("receipt", "jsonb", null=True),
     ),
     ("forget_id",),
-    indexes=("(owner, event_offset)",),
+    indexes=("(owner, event_offset)", "(request_id)"),
 )
+"""What each command forgot. A request has several where it takes more than one; it is complete once the last was decided."""
 _TOLD = (MemoryAdded, MemoryReheated, MemoryRevised)
 
 
@@ -88,7 +92,7 @@ class ErasingView:
     """The projection; see the module."""
 
     name = "keys"
-    version = 1
+    version = 2
     tables = (STATEMENT, MESSAGE, FORGETTING)
 
     def __init__(self, topics: Topics, destroyer: Destroyer) -> None:
@@ -107,15 +111,21 @@ class ErasingView:
     async def apply(self, target: Target, batch: Sequence[Placed]) -> None:
         """Fold a batch: note what memories say and where from, then destroy what was forgotten."""
         events = [placed for placed in batch if not isinstance(placed.record, WorkParked | ParkedRetryRequested | ParkedResolved)]
-        # before anything is destroyed: a request that was decided earlier than a forgetting goes with it
-        await self._destroyer.settle({(p.record.meta.owner, p.record.meta.command_id): p.record.meta.cause for p in events})
-        await self._note(target, [p.record for p in events if isinstance(p.record, _TOLD)])
-        for forget_id, forgetting in _forgettings(events).items():
-            await self._carry_out(target, forget_id, forgetting)
-        await self._receipts(target, [p.record for p in events if isinstance(p.record, ReceiptIssued)])
         resolved = [placed.record.parked_id for placed in batch if isinstance(placed.record, ParkedResolved)]
+        forgettings = _forgettings(events)
+        # with what is noted of it here: whoever is killed in between has done neither
+        destroyer = self._destroyer.within(target.conn)
+        await target.conn.execute(f"{BY_KEY}; SET LOCAL synchronous_commit = on".replace("SET enable", "SET LOCAL enable"))
+        await destroyer.hold({forgetting.owner for forgetting in forgettings.values()} | ({""} if resolved else set()))
+        # before anything is destroyed: a request that was decided earlier than a forgetting goes with it
+        await destroyer.settle({(p.record.meta.owner, p.record.meta.command_id): p.record.meta.cause for p in events})
+        await self._note(target, [p.record for p in events if isinstance(p.record, _TOLD)])
+        for forget_id, forgetting in forgettings.items():
+            await self._carry_out(target, destroyer, forget_id, forgetting)
+        await self._complete(target, events)
+        await self._receipts(target, [p.record for p in events if isinstance(p.record, ReceiptIssued)])
         if resolved:
-            await self._destroyer.destroy_parked(resolved)
+            await destroyer.destroy_parked(resolved)
 
     async def _note(self, target: Target, events: Iterable[MemoryAdded | MemoryReheated | MemoryRevised]) -> None:
         statements: dict[tuple[UUID, str], list[Any]] = {}
@@ -130,23 +140,23 @@ class ErasingView:
         await target.upsert(STATEMENT, list(statements.values()))
         await target.upsert(MESSAGE, list(messages.values()))
 
-    async def _carry_out(self, target: Target, forget_id: str, forgetting: Forgetting) -> None:
+    async def _carry_out(self, target: Target, destroyer: Destroyer, forget_id: str, forgetting: Forgetting) -> None:
         if forgetting.erased is not None:
-            erased = await self._destroyer.destroy_owner(forgetting.owner)
+            erased = await destroyer.destroy_owner(forgetting.owner)
             for table in (STATEMENT, MESSAGE):
                 await target.conn.execute(f"DELETE FROM {target.name(table)} WHERE owner = %s", (UUID(forgetting.owner),))
             await self._record(target, forget_id, forgetting, forgetting.erased, erased.items + erased.owners, [])
             return
         statements = await _of(target, STATEMENT, "fingerprint", forgetting.memories)
         messages = await _of(target, MESSAGE, "message_id, turn_id", forgetting.memories)
-        destroyed = await self._destroyer.destroy_statements(
+        destroyed = await destroyer.destroy_statements(
             forgetting.owner, [row[0] for row in statements], forgetting.below, forgetting.cause
         )
         if forgetting.summaries:
-            destroyed += await self._destroyer.destroy_summaries(forgetting.owner, forgetting.summaries)
+            destroyed += await destroyer.destroy_summaries(forgetting.owner, forgetting.summaries)
         if forgetting.include_source:
             turns = {row[1] for row in messages}
-            destroyed += await self._destroyer.destroy_messages(forgetting.owner, {row[0] for row in messages}, turns)
+            destroyed += await destroyer.destroy_messages(forgetting.owner, {row[0] for row in messages}, turns)
         for table in (STATEMENT, MESSAGE):
             await target.conn.execute(f"DELETE FROM {target.name(table)} WHERE memory_id = ANY(%s)", (forgetting.memories,))
         remaining = [] if forgetting.include_source else sorted({row[0] for row in messages})
@@ -158,14 +168,23 @@ class ErasingView:
         # carried out again, as after a restore, the keys are gone already: what was counted first stays
         insert = (
             f"INSERT INTO {target.name(FORGETTING)} AS f "
-            "(forget_id, owner, partition, event_offset, asked_at, memories, keys, remaining) "
-            "VALUES (%s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT (forget_id) DO NOTHING"
+            "(forget_id, request_id, complete, owner, partition, event_offset, asked_at, memories, keys, remaining) "
+            "VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT (forget_id) DO NOTHING"
         )
-        row = (forget_id, UUID(forgetting.owner), forgetting.partition, forgetting.offset, forgetting.asked_at)
-        await target.conn.execute(insert, (*row, memories, keys, remaining))
+        part = part_of(forget_id)
+        request = (forget_id, part.request_id, part.of == 1, UUID(forgetting.owner))
+        place = (forgetting.partition, forgetting.offset, forgetting.asked_at)
+        await target.conn.execute(insert, (*request, *place, memories, keys, remaining))
+
+    async def _complete(self, target: Target, events: Iterable[Placed]) -> None:
+        """Note which requests of several commands have had their last one, whatever came of that: an owner's are in order."""
+        parts = [(placed.record.meta.owner, part_of(placed.record.meta.command_id)) for placed in events]
+        last = {(UUID(owner), part.request_id) for owner, part in parts if part.number == part.of > 1}
+        update = f"UPDATE {target.name(FORGETTING)} SET complete = true WHERE owner = %s AND request_id = %s"
+        await target.run(update, sorted(last))
 
     async def _receipts(self, target: Target, events: Iterable[ReceiptIssued]) -> None:
-        update = f"UPDATE {target.name(FORGETTING)} SET receipt_id = %s, receipt = %s WHERE forget_id = %s"
+        update = f"UPDATE {target.name(FORGETTING)} SET receipt_id = %s, receipt = %s WHERE request_id = %s"
         await target.run(update, [(e.receipt_id, Jsonb(_told(e)), e.forget_id) for e in events])
 
 

@@ -9,6 +9,7 @@ from immutables import Map, MapMutation
 from msgspec.structs import replace
 
 from schemas import types
+from schemas.ids import part_of
 from schemas.types import MemoryEvent
 from streams.decider.state import (
     DONE,
@@ -52,6 +53,8 @@ class Changing(Known):
             self.entries[done] = FORGOT
         elif type(event) is types.MemoryForgotten:
             self.entries[done] = FORGOT
+            # so that the request has its receipt, however many commands carried it out
+            self.entries[DONE + part_of(meta.command_id).request_id] = FORGOT
             self.forgot_below = max(self.forgot_below, event.conversation_end_offset)
         elif done not in self.entries:
             self.entries[done] = meta.cause

@@ -78,10 +78,12 @@ def _link(item: types.Link | types.Unlink | types.MemoriesLinked | types.Memorie
 
 
 def _forget(item: types.Forget) -> Iterator[str]:
+    yield DONE + ids.part_of(item.meta.command_id).request_id
     yield from ("m:" + m for m in item.memory_ids)
 
 
 def _forgotten(item: types.MemoryForgotten) -> Iterator[str]:
+    yield DONE + ids.part_of(item.meta.command_id).request_id
     yield "m:" + item.memory_id
     yield from ("y:" + s for s in item.summary_ids)
 

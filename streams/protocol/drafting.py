@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from schemas.slices import MAX_EVENTS
 from schemas.types import Command, MemoryEvent
 from streams import decider
 from streams.decider import OwnerState, fold
 from streams.protocol.lane import Append, Pending
 
-MAX_SLICE_EVENTS = 500
 MAX_SLICE_BYTES = 900_000
 """Well below a record batch, so that a slice always fits one."""
 RECORD_OVERHEAD_BYTES = 1_000
@@ -45,7 +45,7 @@ class SliceDraft:
             # a fault of ours, not of the command; the text of an exception may quote content, its type cannot
             return f"the decider raised {type(error).__name__}"
         size = self._bytes + sum(RECORD_OVERHEAD_BYTES + len(value) for value in values)
-        if len(self.events) + len(events) > MAX_SLICE_EVENTS or size > MAX_SLICE_BYTES:
+        if len(self.events) + len(events) > MAX_EVENTS or size > MAX_SLICE_BYTES:
             return "its events exceed one batch: the issuer is to split it"
         if not events:
             return "the decider left no event"

@@ -154,7 +154,7 @@ async def test_a_projector_killed_while_it_forgets_many_ends_with_the_same_keys_
     memories = [str(row["id"]) for row in await eva.archive() if row["original_content"] != OTHER]
     assert len(memories) == number
     async with own_line.commands() as producer:
-        command, _ = await producer.forget(eva.reference, memories)
+        [command] = await producer.forget(eva.reference, memories)
     projector = own_line.processes[-1]
     for _ in range(3):
         await until(lambda: _forgetting_begun(eva), lambda: "the forgetting is on the log", 30)

@@ -76,6 +76,13 @@ def test_a_receipt_says_what_was_destroyed_where_and_which_messages_remain() -> 
     assert (issued.outcomes, issued.remaining_message_ids) == (outcomes, ("m-1",))
 
 
+def test_a_request_that_several_commands_carried_out_has_one_receipt() -> None:
+    line = Scenario().given(extracted("t1", TEA, DOG))
+    line.given(forget(line.memory_id(TEA), id="request/1/2"), forget(line.memory_id(DOG), id="request/2/2"))
+    line.when(issue_receipt("request/1/3")).then_rejected("no forgetting")
+    assert line.when(issue_receipt("request")).then_only(ReceiptIssued).forget_id == "request"
+
+
 def test_an_erasure_is_confirmed_and_receipted_like_a_forgetting() -> None:
     line = Scenario().given(remember(TEA), erase(id="erase-1"))
     line.when(confirm_cleared("erase-1")).then_only(StoreCleared)
