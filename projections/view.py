@@ -30,7 +30,7 @@ class Column:
     null: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Table:
     """A table of a view. ``generated`` are columns that follow from others and stay out of digests."""
 
@@ -44,8 +44,12 @@ class Table:
     """True where a rebuild puts the rows into the order of the first index."""
     tuning: tuple[str, ...] = ()
     """Further statements with ``{table}``, run when the table is new."""
-    newest_by: str | None = None
-    """Column by which the newest row of a key wins: a row with less in it than the one that is there changes nothing."""
+    unique: tuple[tuple[str, ...], ...] = ()
+    """Further sets of columns of which no two rows have the same values."""
+    row: type[Any] | None = None
+    """The struct of a row, where the table was made from one (``projections.rows``)."""
+    lookups: tuple[str, ...] = ()
+    """Columns by which a fold finds rows, beside the key."""
 
     @cached_property
     def names(self) -> tuple[str, ...]:
@@ -53,25 +57,27 @@ class Table:
 
     @cached_property
     def quoted(self) -> str:
-        return ", ".join(f'"{n}"' for n in self.names)
+        return _quoted(self.names)
 
     def create(self, schema: str) -> str:
         """CREATE TABLE with its primary key."""
         lines = [f'"{c.name}" {c.type}{"" if c.null else " NOT NULL"}' for c in self.columns]
         lines += [f'"{name}" {definition}' for name, definition in self.generated]
-        keys = ", ".join(f'"{k}"' for k in self.key)
-        return f"CREATE TABLE {schema}.{self.name} ({', '.join(lines)}, PRIMARY KEY ({keys}))"
+        lines += [f"UNIQUE ({_quoted(columns)})" for columns in self.unique]
+        return f"CREATE TABLE {schema}.{self.name} ({', '.join(lines)}, PRIMARY KEY ({_quoted(self.key)}))"
 
     def upsert(self, schema: str) -> str:
-        """INSERT of one row that replaces the row of the same key, unless ``newest_by`` says that it is older."""
-        keys = ", ".join(f'"{k}"' for k in self.key)
+        """INSERT of one row that replaces the row of the same key."""
+        keys = _quoted(self.key)
         rest = [n for n in self.names if n not in self.key]
         change = ", ".join(f'"{n}" = EXCLUDED."{n}"' for n in rest)
         marks = ", ".join(["%s"] * len(self.names))
         do = f"DO UPDATE SET {change}" if rest else "DO NOTHING"
-        if self.newest_by is not None:
-            do += f' WHERE t."{self.newest_by}" <= EXCLUDED."{self.newest_by}"'
         return f"INSERT INTO {schema}.{self.name} AS t ({self.quoted}) VALUES ({marks}) ON CONFLICT ({keys}) {do}"
+
+
+def _quoted(columns: Iterable[str]) -> str:
+    return ", ".join(f'"{column}"' for column in columns)
 
 
 @dataclass(slots=True)

@@ -13,10 +13,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from msgspec.structs import astuple, replace
 from psycopg import AsyncConnection
 
+from projections.folding import FoldingView
 from projections.records import Kind, Placed, Source
-from projections.view import Column, Table, Target, ViewSettings
+from projections.rows import Int4, Row, Rows, Wanted, table_of
+from projections.view import ViewSettings
 from projections.views.audit_claims import Claims
 from schemas.errors import BrokenRecord
 from schemas.ids import is_uuid
@@ -24,47 +27,54 @@ from schemas.types import CommandNoted, CommandRejected, MemoryAdded, MemoryRehe
 
 GENESIS = "0" * 64
 """The hash before a partition's first entry."""
-
-AUDIT_LOG = Table(
-    "audit_log",
-    (
-        Column("partition", "int4"),
-        Column("offset", "int8"),
-        Column("owner_hash", "text"),
-        Column("sequence", "int8"),
-        Column("event_type", "text"),
-        Column("claim", "text"),
-        Column("occurred_at", "timestamptz"),
-        Column("prev_hash", "text"),
-        Column("hash", "text"),
-    ),
-    ("partition", "offset"),
-)
-AUDIT_HEAD = Table(
-    "audit_head",
-    (Column("partition", "int4"), Column("entries", "int8"), Column("hash", "text")),
-    ("partition",),
-)
-TURN_OUTCOME = Table(
-    "turn_outcome",
-    (
-        Column("turn_id", "text"),
-        Column("owner_hash", "text"),
-        Column("extracted", "int8"),
-        Column("new", "int8"),
-        Column("updated", "int8"),
-        Column("errors", "int8"),
-        Column("occurred_at", "timestamptz"),
-    ),
-    ("turn_id",),
-)
+HASHED = 7
+"""So many fields of an entry, the first ones, are in its hash."""
 
 
-class AuditView:
+class Entry(Row, frozen=True):
+    """One claim in its chain."""
+
+    partition: Int4
+    offset: int
+    owner_hash: str
+    sequence: int
+    event_type: str
+    claim: str
+    occurred_at: datetime
+    prev_hash: str
+    hash: str
+
+
+class Head(Row, frozen=True):
+    """The end of a partition's chain."""
+
+    partition: Int4
+    entries: int
+    hash: str
+
+
+class Outcome(Row, frozen=True):
+    """What a turn brought."""
+
+    turn_id: str
+    owner_hash: str
+    extracted: int
+    new: int
+    updated: int
+    errors: int
+    occurred_at: datetime
+
+
+AUDIT_LOG = table_of(Entry, "audit_log", key=("partition", "offset"))
+AUDIT_HEAD = table_of(Head, "audit_head", key=("partition",))
+TURN_OUTCOME = table_of(Outcome, "turn_outcome", key=("turn_id",))
+
+
+class AuditView(FoldingView):
     """One claim per event that changed something, one outcome per turn."""
 
     name = "audit"
-    version = 2
+    version = 3
     tables = (AUDIT_LOG, AUDIT_HEAD, TURN_OUTCOME)
 
     def __init__(self, settings: ViewSettings) -> None:
@@ -87,32 +97,28 @@ class AuditView:
         if source is not None and not is_uuid(source.turn_id):
             raise BrokenRecord("turn_id is not a UUID")
 
-    async def apply(self, target: Target, batch: Sequence[Placed]) -> None:
-        """Chain the claims of a batch behind the last ones, and count its turns."""
-        claims = [(placed, self._claims.of(placed.record)) for placed in batch]
-        await self._chain(target, [(placed, claim) for placed, claim in claims if claim is not None])
-        await self._count(target, batch)
+    def wants(self, wanted: Wanted, placed: Placed) -> None:
+        """The end of the partition's chain, and what is counted of the turn."""
+        wanted.key(AUDIT_HEAD, placed.partition)
+        source = _source(placed.record)
+        if source is not None:
+            wanted.key(TURN_OUTCOME, source.turn_id)
 
-    async def _chain(self, target: Target, batch: Sequence[tuple[Placed, str]]) -> None:
-        if not batch:
-            return
-        cursor = await target.conn.execute(
-            f"SELECT partition, entries, hash FROM {target.name(AUDIT_HEAD)} WHERE partition = ANY(%s)",
-            (list({placed.partition for placed, _ in batch}),),
-        )
-        heads: dict[int, tuple[int, str]] = {r[0]: (r[1], r[2]) for r in await cursor.fetchall()}
-        rows = []
-        for placed, claim in batch:
-            entries, before = heads.get(placed.partition, (0, GENESIS))
-            row = self._entry(placed, claim, before)
-            rows.append(row)
-            heads[placed.partition] = (entries + 1, row[-1])
-        await target.upsert(AUDIT_LOG, rows)
-        await target.run(AUDIT_HEAD.upsert(target.schema), [(partition, *head) for partition, head in heads.items()])
+    def fold(self, rows: Rows, placed: Placed) -> None:
+        """Chain the claim behind the last one, and count."""
+        claim = self._claims.of(placed.record)
+        if claim is not None:
+            head = rows.get(Head, AUDIT_HEAD, placed.partition) or Head(placed.partition, 0, GENESIS)
+            entry = self._entry(placed, claim, head.hash)
+            rows.add(AUDIT_LOG, entry)
+            rows.put(AUDIT_HEAD, Head(placed.partition, head.entries + 1, entry.hash))
+        source = _source(placed.record)
+        if source is not None:
+            self._count(rows, placed.record, source)
 
-    def _entry(self, placed: Placed, claim: str, before: str) -> list[Any]:
+    def _entry(self, placed: Placed, claim: str, before: str) -> Entry:
         event = placed.record
-        fields = [
+        entry = Entry(
             placed.partition,
             placed.offset,
             self.owner_hash(event.meta.owner),
@@ -120,35 +126,20 @@ class AuditView:
             type(event).__name__,
             claim,
             event.meta.occurred_at,
-        ]
-        return [*fields, before, entry_hash(before, fields)]
-
-    async def _count(self, target: Target, batch: Sequence[Placed]) -> None:
-        turns: dict[str, list[Any]] = {}
-        changed: dict[str, None] = {}
-        for placed in batch:
-            event, source = placed.record, _source(placed.record)
-            if source is None:
-                continue
-            new, updated = isinstance(event, MemoryAdded), isinstance(event, MemoryReheated | MemoryRevised)
-            known = source.turn_id in turns
-            fresh = [source.turn_id, self.owner_hash(event.meta.owner), 0, 0, 0, 0, event.meta.occurred_at]
-            row = turns.setdefault(source.turn_id, fresh)
-            if new or updated or not known:
-                row[2], row[5] = source.facts_in_turn, source.failed_in_turn
-            if new or updated:
-                row[3] += new
-                row[4] += updated
-                changed[source.turn_id] = None
-        marks = ", ".join(["%s"] * len(TURN_OUTCOME.names))
-        insert = f"INSERT INTO {target.name(TURN_OUTCOME)} AS o ({TURN_OUTCOME.quoted}) VALUES ({marks}) ON CONFLICT (turn_id) "
-        # what was only noted makes a row where there is none
-        await target.run(insert + "DO NOTHING", [row for turn, row in turns.items() if turn not in changed])
-        add = (
-            'DO UPDATE SET extracted = EXCLUDED.extracted, errors = EXCLUDED.errors, "new" = o."new" + EXCLUDED."new", '
-            "updated = o.updated + EXCLUDED.updated"
+            before,
+            "",
         )
-        await target.run(insert + add, [turns[turn] for turn in changed])
+        return replace(entry, hash=entry_hash(before, astuple(entry)[:HASHED]))
+
+    def _count(self, rows: Rows, event: Any, source: SourceRef) -> None:
+        new, updated = isinstance(event, MemoryAdded), isinstance(event, MemoryReheated | MemoryRevised)
+        row = rows.get(Outcome, TURN_OUTCOME, source.turn_id)
+        if row is not None and not (new or updated):
+            return  # what was only noted makes a row where there is none
+        if row is None:
+            row = Outcome(source.turn_id, self.owner_hash(event.meta.owner), 0, 0, 0, 0, event.meta.occurred_at)
+        counts = {"new": row.new + new, "updated": row.updated + updated}
+        rows.put(TURN_OUTCOME, replace(row, extracted=source.facts_in_turn, errors=source.failed_in_turn, **counts))
 
 
 def _source(record: Any) -> SourceRef | None:

@@ -10,13 +10,13 @@ compaction then removes the newer, a rebuild finds only the older: ``verify`` sa
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from uuid import UUID
 
+from projections.folding import FoldingView
 from projections.records import Kind, Placed, Source
+from projections.rows import Int4, Row, Rows, Wanted, table_of
 from projections.vectors import Vector
-from projections.view import Column, Row, Table, Target, ViewSettings
+from projections.view import ViewSettings
 from schemas.errors import BrokenRecord
 from schemas.ids import is_uuid
 from schemas.types import MemoryEmbedding, MemoryForgotten, OwnerErased
@@ -24,27 +24,46 @@ from schemas.types import MemoryEmbedding, MemoryForgotten, OwnerErased
 MAX_DIMENSIONS = 16_000
 """pgvector's limit."""
 
-EMBEDDING = Table(
+
+class Embedded(Row, frozen=True):
+    """The vector of a memory; ``sequence`` is that of the event whose words it stands for."""
+
+    memory_id: UUID
+    head: str
+    model: str
+    owner: UUID
+    dimensions: Int4
+    vec: Vector
+    sequence: int
+
+
+class Forgotten(Row, frozen=True):
+    """A memory that is gone, since the event of this number."""
+
+    memory_id: UUID
+    sequence: int
+
+
+class Erased(Row, frozen=True):
+    """An owner who was erased by the event of this number."""
+
+    owner: UUID
+    sequence: int
+
+
+EMBEDDING = table_of(
+    Embedded,
     "memory_embedding",
-    (
-        Column("memory_id", "uuid"),
-        Column("head", "text"),
-        Column("model", "text"),
-        Column("owner", "uuid"),
-        Column("dimensions", "int4"),
-        Column("vec", "vector"),
-        Column("sequence", "int8"),
-    ),
-    ("memory_id", "head", "model"),
+    key=("memory_id", "head", "model"),
+    lookups=("memory_id", "owner"),
     # an owner's vectors lie together after a rebuild: the exact scan reads them all
     indexes=("(owner)",),
     clustered=True,
     # in the row, not aside: the exact scan inside an owner reads every vector of that owner
     tuning=("ALTER TABLE {table} ALTER COLUMN vec SET STORAGE MAIN",),
-    newest_by="sequence",
 )
-FORGOTTEN = Table("forgotten_memory", (Column("memory_id", "uuid"), Column("sequence", "int8")), ("memory_id",))
-ERASED = Table("erased_owner", (Column("owner", "uuid"), Column("sequence", "int8")), ("owner",))
+FORGOTTEN = table_of(Forgotten, "forgotten_memory", key=("memory_id",))
+ERASED = table_of(Erased, "erased_owner", key=("owner",))
 
 Key = tuple[UUID, str, str]
 
@@ -65,21 +84,11 @@ def parse_key(key: bytes) -> Key:
     return UUID(memory_id), head, model
 
 
-@dataclass(frozen=True, slots=True)
-class _Vector:
-    """A vector that was delivered; ``sequence`` is that of the event whose words it stands for."""
-
-    memory_id: UUID
-    owner: UUID
-    sequence: int
-    row: Row
-
-
-class EmbeddingsView:
+class EmbeddingsView(FoldingView):
     """One row per memory, head and model."""
 
     name = "embeddings"
-    version = 2
+    version = 3
     tables = (EMBEDDING, FORGOTTEN, ERASED)
 
     def __init__(self, settings: ViewSettings) -> None:
@@ -100,68 +109,51 @@ class EmbeddingsView:
             case MemoryEmbedding() as record:
                 _check_embedding(placed.key, record)
 
-    async def apply(self, target: Target, batch: Sequence[Placed]) -> None:
-        """Fold a batch: what is gone first, then the newest vector of each key."""
-        delivered: list[tuple[Key, _Vector | None]] = []
-        forgotten: dict[UUID, int] = {}
-        erased: dict[UUID, int] = {}
-        for placed in batch:
-            match placed.record:
-                case MemoryForgotten(memory_id=memory_id, meta=meta):
-                    forgotten[UUID(memory_id)] = meta.sequence
-                case OwnerErased(meta=meta):
-                    erased[UUID(meta.owner)] = meta.sequence
-                case None:
-                    delivered.append((parse_key(placed.key or b""), None))
-                case MemoryEmbedding() as record:
-                    # of a forgotten memory's vector the key is gone, and the tombstone follows
-                    made = None if record.vector.is_destroyed else _vector(record)
-                    delivered.append(((UUID(record.memory_id), record.head, record.model), made))
-        await self._forget(target, forgotten)
-        await self._erase(target, erased)
-        await self._deliver(target, delivered)
+    def wants(self, wanted: Wanted, placed: Placed) -> None:
+        """A delivered vector's row, and whether its memory or owner is gone."""
+        match placed.record:
+            case MemoryForgotten(memory_id=memory_id):
+                wanted.key(FORGOTTEN, UUID(memory_id))
+            case OwnerErased(meta=meta):
+                wanted.key(ERASED, UUID(meta.owner))
+                wanted.where(EMBEDDING, "owner", UUID(meta.owner))
+            case None:
+                wanted.key(EMBEDDING, *parse_key(placed.key or b""))
+            case MemoryEmbedding() as record:
+                wanted.key(EMBEDDING, UUID(record.memory_id), record.head, record.model)
+                wanted.key(FORGOTTEN, UUID(record.memory_id))
+                wanted.key(ERASED, UUID(record.owner))
 
-    async def _forget(self, target: Target, forgotten: dict[UUID, int]) -> None:
-        if not forgotten:
-            return
-        await target.run(FORGOTTEN.upsert(target.schema), list(forgotten.items()))
-        await target.conn.execute(f"DELETE FROM {target.name(EMBEDDING)} WHERE memory_id = ANY(%s)", (list(forgotten),))
-
-    async def _erase(self, target: Target, erased: dict[UUID, int]) -> None:
-        # the vector of a memory from after the erasure may be here before the erasure is: it stays
-        await target.run(ERASED.upsert(target.schema), list(erased.items()))
-        await target.run(f"DELETE FROM {target.name(EMBEDDING)} WHERE owner = %s AND sequence < %s", list(erased.items()))
-
-    async def _deliver(self, target: Target, delivered: Sequence[tuple[Key, _Vector | None]]) -> None:
-        vectors = [vector for _, vector in delivered if vector is not None]
-        forgotten = await self._known(target, FORGOTTEN, "memory_id", {v.memory_id for v in vectors})
-        erased = await self._known(target, ERASED, "owner", {v.owner for v in vectors})
-        newest: dict[Key, _Vector] = {}
-        deleted: dict[Key, None] = {}
-        for key, vector in delivered:
-            if vector is None:
-                newest.pop(key, None)
-                deleted[key] = None
-            elif vector.memory_id not in forgotten and vector.sequence > erased.get(vector.owner, -1):
-                before = newest.get(key)
-                newest[key] = before if before is not None and before.sequence > vector.sequence else vector
-        delete = f"DELETE FROM {target.name(EMBEDDING)} WHERE memory_id = %s AND head = %s AND model = %s"
-        await target.run(delete, list(deleted))
-        await target.upsert(EMBEDDING, [vector.row for vector in newest.values()])
-
-    async def _known(self, target: Target, table: Table, column: str, ids: set[UUID]) -> dict[UUID, int]:
-        """Which of ``ids`` are gone, with the sequence of the event that says so."""
-        if not ids:
-            return {}
-        query = f"SELECT {column}, sequence FROM {target.name(table)} WHERE {column} = ANY(%s)"
-        return dict(await (await target.conn.execute(query, (list(ids),))).fetchall())
+    def fold(self, rows: Rows, placed: Placed) -> None:
+        """The newest vector of each key, of what is not gone."""
+        match placed.record:
+            case MemoryForgotten(memory_id=memory_id, meta=meta):
+                rows.put(FORGOTTEN, Forgotten(UUID(memory_id), meta.sequence))
+                rows.remove_where(EMBEDDING, "memory_id", UUID(memory_id))
+            case OwnerErased(meta=meta):
+                rows.put(ERASED, Erased(UUID(meta.owner), meta.sequence))
+                for row in rows.where(Embedded, EMBEDDING, "owner", UUID(meta.owner)):
+                    # the vector of a memory from after the erasure may be here before the erasure is: it stays
+                    if row.sequence < meta.sequence:
+                        rows.remove(EMBEDDING, row.memory_id, row.head, row.model)
+            case None:
+                rows.remove(EMBEDDING, *parse_key(placed.key or b""))
+            case MemoryEmbedding() as record:
+                _deliver(rows, record)
 
 
-def _vector(record: MemoryEmbedding) -> _Vector:
+def _deliver(rows: Rows, record: MemoryEmbedding) -> None:
     memory, owner = UUID(record.memory_id), UUID(record.owner)
-    data = Vector(record.vector.raw)
-    row: Row = [memory, record.head, record.model, owner, record.dimensions, data, record.sequence]
-    return _Vector(memory, owner, record.sequence, row)
+    # of a forgotten memory's vector the key is gone, and the tombstone follows
+    if record.vector.is_destroyed or rows.get(Forgotten, FORGOTTEN, memory) is not None:
+        return
+    erased = rows.get(Erased, ERASED, owner)
+    if erased is not None and record.sequence <= erased.sequence:
+        return
+    before = rows.get(Embedded, EMBEDDING, memory, record.head, record.model)
+    if before is None or before.sequence <= record.sequence:
+        data = Vector(record.vector.raw)
+        rows.put(EMBEDDING, Embedded(memory, record.head, record.model, owner, record.dimensions, data, record.sequence))
 
 
 def _check_embedding(key: bytes | None, record: MemoryEmbedding) -> None:

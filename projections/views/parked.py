@@ -3,48 +3,49 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
-from psycopg.types.json import Jsonb
+from msgspec.structs import replace
 
+from projections.folding import FoldingView
 from projections.records import Kind, Placed, Source
-from projections.view import Column, Row, Table, Target, ViewSettings
+from projections.rows import Int4, Json, Row, Rows, Wanted, table_of
+from projections.view import ViewSettings
 from schemas.errors import BrokenRecord
 from schemas.ids import is_uuid
 from schemas.sealed import PLAIN, Sealed
 from schemas.types import ParkedResolved, ParkedRetryRequested, WorkParked
 
-PARKED_WORK = Table(
-    "parked_work",
-    (
-        Column("parked_id", "uuid"),
-        Column("owner", "uuid", null=True),
-        Column("stage", "text"),
-        Column("topic", "text"),
-        Column("partition", "int4"),
-        Column("offset", "int8"),
-        Column("reason", "text"),
-        Column("behind", "uuid", null=True),
-        Column("attempts", "int4"),
-        Column("parked_at", "timestamptz"),
-        Column("retry_requested_at", "timestamptz", null=True),
-        Column("size", "int8"),
-        Column("key", "bytea", null=True),
-        Column("value", "bytea", null=True),
-        Column("headers", "jsonb"),
-    ),
-    ("parked_id",),
-    indexes=("(owner)",),
-)
+
+class ParkedWork(Row, frozen=True):
+    """A piece of parked work. ``headers`` maps names to base64."""
+
+    parked_id: UUID
+    owner: UUID | None
+    stage: str
+    topic: str
+    partition: Int4
+    offset: int
+    reason: str
+    behind: UUID | None
+    attempts: Int4
+    parked_at: datetime
+    retry_requested_at: datetime | None
+    size: int
+    key: bytes | None
+    value: bytes | None
+    headers: Json
 
 
-class ParkedView:
-    """One row per parked piece of work. ``headers`` maps names to base64."""
+PARKED_WORK = table_of(ParkedWork, "parked_work", key=("parked_id",), indexes=("(owner)",))
+
+
+class ParkedView(FoldingView):
+    """One row per parked piece of work."""
 
     name = "parked"
-    version = 1
+    version = 2
     tables = (PARKED_WORK,)
 
     def __init__(self, settings: ViewSettings) -> None:
@@ -59,53 +60,42 @@ class ParkedView:
         if not is_uuid(record.parked_id) or not all(value is None or is_uuid(value) for value in (record.owner, behind)):
             raise BrokenRecord("parked_id, owner or behind is not a UUID")
 
-    async def apply(self, target: Target, batch: Sequence[Placed]) -> None:
-        """Fold a batch: the last word on each piece of work counts."""
-        parked: dict[UUID, list[object]] = {}
-        retried: dict[UUID, datetime] = {}
-        gone: set[UUID] = set()
-        for placed in batch:
-            key = UUID(placed.record.parked_id)
-            match placed.record:
-                case WorkParked() as work:
-                    parked[key] = list(_row(key, work))
-                    retried.pop(key, None)
-                case ParkedRetryRequested(requested_at=at):
-                    if key in parked:
-                        parked[key][PARKED_WORK.names.index("retry_requested_at")] = at
-                    else:
-                        retried[key] = at
-                case ParkedResolved():
-                    parked.pop(key, None)
-                    retried.pop(key, None)
-                    gone.add(key)
-        table = target.name(PARKED_WORK)
-        if gone:
-            await target.conn.execute(f"DELETE FROM {table} WHERE parked_id = ANY(%s)", (list(gone),))
-        await target.upsert(PARKED_WORK, list(parked.values()))
-        update = f"UPDATE {table} SET retry_requested_at = %s WHERE parked_id = %s"
-        await target.run(update, [(at, key) for key, at in retried.items()])
+    def wants(self, wanted: Wanted, placed: Placed) -> None:
+        """The row of the work."""
+        wanted.key(PARKED_WORK, UUID(placed.record.parked_id))
+
+    def fold(self, rows: Rows, placed: Placed) -> None:
+        """The last word on each piece of work counts."""
+        key = UUID(placed.record.parked_id)
+        match placed.record:
+            case WorkParked() as work:
+                rows.put(PARKED_WORK, _row(key, work))
+            case ParkedRetryRequested(requested_at=at):
+                row = rows.get(ParkedWork, PARKED_WORK, key)
+                if row is not None:
+                    rows.put(PARKED_WORK, replace(row, retry_requested_at=at))
+            case ParkedResolved():
+                rows.remove(PARKED_WORK, key)
 
 
-def _row(key: UUID, work: WorkParked) -> Row:
-    headers = {_clean(name): base64.b64encode(_opened(value) or b"").decode() for name, value in work.headers.items()}
-    return [
-        key,
-        None if work.owner is None else UUID(work.owner),
-        _clean(work.stage),
-        _clean(work.topic),
-        work.partition,
-        work.offset,
-        _clean(work.reason),
-        None if work.behind is None else UUID(work.behind),
-        work.attempts,
-        work.parked_at,
-        None,
-        len(_opened(work.value) or b""),
-        _opened(work.key),
-        _opened(work.value),
-        Jsonb(headers),
-    ]
+def _row(key: UUID, work: WorkParked) -> ParkedWork:
+    return ParkedWork(
+        parked_id=key,
+        owner=None if work.owner is None else UUID(work.owner),
+        stage=_clean(work.stage),
+        topic=_clean(work.topic),
+        partition=work.partition,
+        offset=work.offset,
+        reason=_clean(work.reason),
+        behind=None if work.behind is None else UUID(work.behind),
+        attempts=work.attempts,
+        parked_at=work.parked_at,
+        retry_requested_at=None,
+        size=len(_opened(work.value) or b""),
+        key=_opened(work.key),
+        value=_opened(work.value),
+        headers={_clean(name): base64.b64encode(_opened(value) or b"").decode() for name, value in work.headers.items()},
+    )
 
 
 def _opened(value: Sealed | None) -> bytes | None:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
-from typing import Any
+from datetime import datetime
+from typing import Any, TypeVar
 from uuid import UUID
 
 import orjson
-from psycopg.types.json import Jsonb
+from msgspec.structs import replace
 
 from projections.records import Placed
-from projections.view import Column, Row, Table
+from projections.rows import Int4, Json, Row, table_of
 from schemas.sealed import Sealed, left_of, text_of
 from schemas.types import (
     MemoryAdded,
@@ -33,46 +33,91 @@ SEARCHED_CHARACTERS = 20_000
 
 _SEARCHED = f"left(original_content, {SEARCHED_CHARACTERS})"
 
-ARCHIVE = Table(
+
+class Archived(Row, frozen=True):
+    """A live memory."""
+
+    id: UUID
+    memory_hash: str
+    original_content: str
+    temperature_score: float
+    memory_type: str
+    metadata: Json
+    tags: list[str]
+    created_at: datetime
+    last_access: datetime
+    access_count: int
+    version: int
+    owner: UUID
+    sequence: int
+    sacred: bool
+    salience: float
+    floor: float
+    half_life_days: float
+    reheat: float
+    maximum: float
+    initial: float
+    # turn, session and offset are null and the messages empty where a request asked for the memory
+    turn_id: str | None
+    session_id: str | None
+    message_ids: list[str]
+    producer_message_ids: list[str]
+    source_offset: int | None
+    extractor: str
+    model: str
+    rules: bool
+    partition: Int4
+    added_sequence: int
+    added_offset: int
+    added_cause: int
+    event_offset: int
+    cause: int
+
+
+class Mentioned(Row, frozen=True):
+    """A turn that brought a memory up."""
+
+    memory_id: UUID
+    sequence: int
+    owner: UUID
+    turn_id: str
+    session_id: str
+    message_ids: list[str]
+    producer_message_ids: list[str]
+    occurred_at: datetime
+    partition: Int4
+    event_offset: int
+    cause: int
+    source_offset: int
+
+
+class Version(Row, frozen=True):
+    """What a memory said from ``valid_from`` (``from_offset`` on its partition) until ``valid_to``; the newest has no end.
+
+    Times may go back where a late turn revises, offsets never do.
+    """
+
+    memory_id: UUID
+    version: int
+    owner: UUID
+    content: str
+    slug: str | None
+    category: str | None
+    tags: list[str]
+    valid_from: datetime
+    valid_to: datetime | None
+    partition: Int4
+    from_offset: int
+    to_offset: int | None
+
+
+L = TypeVar("L", Archived, Mentioned)
+
+ARCHIVE = table_of(
+    Archived,
     "thermal_memory_archive",
-    (
-        Column("id", "uuid"),
-        Column("memory_hash", "text"),
-        Column("original_content", "text"),
-        Column("temperature_score", "float8"),
-        Column("memory_type", "text"),
-        Column("metadata", "jsonb"),
-        Column("tags", "text[]"),
-        Column("created_at", "timestamptz"),
-        Column("last_access", "timestamptz"),
-        Column("access_count", "int8"),
-        Column("version", "int8"),
-        Column("owner", "uuid"),
-        Column("sequence", "int8"),
-        Column("sacred", "bool"),
-        Column("salience", "float8"),
-        Column("floor", "float8"),
-        Column("half_life_days", "float8"),
-        Column("reheat", "float8"),
-        Column("maximum", "float8"),
-        Column("initial", "float8"),
-        # turn, session and offset are null and the messages empty where a request asked for the memory
-        Column("turn_id", "text", null=True),
-        Column("session_id", "text", null=True),
-        Column("message_ids", "text[]"),
-        Column("producer_message_ids", "text[]"),
-        Column("source_offset", "int8", null=True),
-        Column("extractor", "text"),
-        Column("model", "text"),
-        Column("rules", "bool"),
-        Column("partition", "int4"),
-        Column("added_sequence", "int8"),
-        Column("added_offset", "int8"),
-        Column("added_cause", "int8"),
-        Column("event_offset", "int8"),
-        Column("cause", "int8"),
-    ),
-    ("id",),
+    key=("id",),
+    lookups=("id", "owner"),
     # both stems: contents are English or Spanish, and a query's words are stemmed both ways too
     generated=(
         (
@@ -83,132 +128,135 @@ ARCHIVE = Table(
     indexes=("(owner, added_offset)",),
     clustered=True,
 )
-MENTION = Table(
-    "memory_mention",
-    (
-        Column("memory_id", "uuid"),
-        Column("sequence", "int8"),
-        Column("turn_id", "text"),
-        Column("session_id", "text"),
-        Column("message_ids", "text[]"),
-        Column("producer_message_ids", "text[]"),
-        Column("occurred_at", "timestamptz"),
-        Column("partition", "int4"),
-        Column("event_offset", "int8"),
-        Column("cause", "int8"),
-        Column("source_offset", "int8"),
-    ),
-    ("memory_id", "sequence"),
+MENTION = table_of(
+    Mentioned, "memory_mention", key=("memory_id", "sequence"), lookups=("memory_id", "owner"), indexes=("(owner)",)
+)
+VERSION = table_of(
+    Version,
+    "memory_version",
+    key=("memory_id", "version"),
+    lookups=("memory_id", "owner"),
+    indexes=("(owner, valid_from)",),
 )
 
-_AT = {name: i for i, name in enumerate(ARCHIVE.names)}
-MESSAGE_IDS = MENTION.names.index("message_ids")
 
-
-@dataclass(slots=True)
-class Patch:
-    """What later events change in a memory's row: whole columns, entries of its metadata, and the tags behind the base ones."""
-
-    columns: dict[str, Any]
-    metadata: dict[str, Any] = field(default_factory=dict)
-    tags: list[str] | None = None
-
-    def then(self, later: Patch) -> Patch:
-        """Both, the later one last."""
-        tags = self.tags if later.tags is None else later.tags
-        return Patch({**self.columns, **later.columns}, {**self.metadata, **later.metadata}, tags)
-
-    def onto(self, row: list[Any]) -> None:
-        """Change a row that is not written yet."""
-        for name, value in self.columns.items():
-            row[_AT[name]] = value
-        row[_AT["metadata"]].obj.update(self.metadata)
-        if self.tags is not None:
-            row[_AT["tags"]] = row[_AT["tags"]][:BASE_TAGS] + self.tags
-
-    def statement(self, archive: str) -> str:
-        """UPDATE of a row; patches of one kind have the same. Its parameters are ``parameters``, then the memory."""
-        changes = [f'"{name}" = %s' for name in self.columns]
-        if self.metadata:
-            changes.append('"metadata" = "metadata" || %s')
-        if self.tags is not None:
-            changes.append(f'"tags" = "tags"[1:{BASE_TAGS}] || %s::text[]')
-        return f"UPDATE {archive} SET {', '.join(changes)} WHERE id = %s"
-
-    def parameters(self) -> list[Any]:
-        values = list(self.columns.values())
-        if self.metadata:
-            values.append(Jsonb(self.metadata))
-        if self.tags is not None:
-            values.append(self.tags)
-        return values
-
-
-def added(placed: Placed, event: MemoryAdded) -> list[Any]:
-    """The row of a new memory, in the order of the archive's columns."""
+def added(placed: Placed, event: MemoryAdded) -> Archived:
+    """The row of a new memory."""
     meta, source = event.meta, event.source
     user = left_of(event.user_id)
     metadata = {"source": REQUESTED if source is None else EXTRACTED, "user_id": user, "mem0_event": "ADD", **_named(event)}
     if source is not None:
         metadata["agent_id"] = source.agent_id
     base = ["mem0", "auto_extracted", user] if source is not None else ["emberlog", "request", user]
-    values = {
-        "id": UUID(event.memory_id),
+    return Archived(
+        id=UUID(event.memory_id),
         **_words(event.content),
-        "temperature_score": event.temperature,
-        "memory_type": MEMORY_TYPE,
-        "metadata": Jsonb(metadata),
-        "tags": base + [left_of(tag) for tag in event.tags],
-        "created_at": meta.occurred_at,
-        "last_access": meta.occurred_at,
-        "access_count": 1,
-        "version": 1,
-        "owner": UUID(meta.owner),
-        "sacred": False,
-        "salience": event.salience,
+        temperature_score=event.temperature,
+        memory_type=MEMORY_TYPE,
+        metadata=metadata,
+        tags=base + [left_of(tag) for tag in event.tags],
+        created_at=meta.occurred_at,
+        last_access=meta.occurred_at,
+        access_count=1,
+        version=1,
+        owner=UUID(meta.owner),
+        sacred=False,
+        salience=event.salience,
         **_policy(event.policy),
-        **_turn(source),
-        "extractor": event.extractor,
-        "model": event.model,
-        "rules": event.rules,
-        "partition": placed.partition,
-        "added_sequence": meta.sequence,
-        "added_offset": placed.offset,
-        "added_cause": meta.cause,
+        **(_NO_TURN if source is None else _turn(source)),
+        extractor=event.extractor,
+        model=event.model,
+        rules=event.rules,
+        partition=placed.partition,
+        added_sequence=meta.sequence,
+        added_offset=placed.offset,
+        added_cause=meta.cause,
         **_event(placed),
-    }
-    return [values[name] for name in ARCHIVE.names]
+    )
 
 
-def reheated(placed: Placed, event: MemoryReheated) -> Patch:
+def reheated(row: Archived, placed: Placed, event: MemoryReheated) -> Archived:
     """A mention: warmer, and counted."""
-    return Patch(_warmed(placed, event), {"mem0_event": "UPDATE"})
+    return replace(row, **_warmed(placed, event), metadata=row.metadata | {"mem0_event": "UPDATE"})
 
 
-def revised(placed: Placed, event: MemoryRevised) -> Patch:
+def revised(row: Archived, placed: Placed, event: MemoryRevised) -> Archived:
     """Other words. What the event leaves out stays as it is."""
-    columns = {**_warmed(placed, event), **_words(event.content), "version": event.version}
-    tags = None if event.tags is None else [left_of(tag) for tag in event.tags]
-    return Patch(columns, {"mem0_event": "UPDATE", **_named(event)}, tags)
+    return replace(
+        row,
+        **_warmed(placed, event),
+        **_words(event.content),
+        version=event.version,
+        metadata=row.metadata | {"mem0_event": "UPDATE", **_named(event)},
+        tags=row.tags if event.tags is None else row.tags[:BASE_TAGS] + [left_of(tag) for tag in event.tags],
+    )
 
 
-def pinned(placed: Placed, event: MemoryPinned | MemoryUnpinned) -> Patch:
+def pinned(row: Archived, placed: Placed, event: MemoryPinned | MemoryUnpinned) -> Archived:
     """Sacred, or no longer so."""
-    warmth = {"temperature_score": event.temperature, "last_access": event.warmed_at}
-    return Patch({**warmth, "sacred": isinstance(event, MemoryPinned), **_event(placed)})
+    return replace(
+        row,
+        temperature_score=event.temperature,
+        last_access=event.warmed_at,
+        sacred=isinstance(event, MemoryPinned),
+        **_event(placed),
+    )
 
 
-def mention(placed: Placed, memory: UUID, source: SourceRef) -> Row:
+def mention(placed: Placed, source: SourceRef) -> Mentioned:
     """The row of a turn that mentions a memory."""
     meta = placed.record.meta
-    values = {
-        "memory_id": memory,
+    return Mentioned(
+        memory_id=UUID(placed.record.memory_id),
+        owner=UUID(meta.owner),
         **_turn(source),
-        "occurred_at": meta.occurred_at,
-        "partition": placed.partition,
+        occurred_at=meta.occurred_at,
+        partition=placed.partition,
         **_event(placed),
-    }
-    return [values[name] for name in MENTION.names]
+    )
+
+
+def first_version(placed: Placed, event: MemoryAdded) -> Version:
+    """What a new memory says."""
+    meta = event.meta
+    return Version(
+        memory_id=UUID(event.memory_id),
+        version=1,
+        owner=UUID(meta.owner),
+        content=left_of(event.content),
+        slug=_left(event.slug),
+        category=_left(event.category),
+        tags=[left_of(tag) for tag in event.tags],
+        valid_from=meta.occurred_at,
+        valid_to=None,
+        partition=placed.partition,
+        from_offset=placed.offset,
+        to_offset=None,
+    )
+
+
+def next_version(before: Version, placed: Placed, event: MemoryRevised) -> tuple[Version, Version]:
+    """The version before with its end, and the one that follows it."""
+    at = event.meta.occurred_at
+    after = replace(
+        before,
+        version=event.version,
+        content=left_of(event.content),
+        slug=before.slug if event.slug is None else left_of(event.slug),
+        category=before.category if event.category is None else left_of(event.category),
+        tags=before.tags if event.tags is None else [left_of(tag) for tag in event.tags],
+        valid_from=at,
+        from_offset=placed.offset,
+    )
+    return replace(before, valid_to=at, to_offset=placed.offset), after
+
+
+def without_labels(row: L, destroyed: set[str]) -> L:
+    """A destroyed message goes by our reference, as it does in a replay, which can no longer read its producer's id."""
+    if destroyed.isdisjoint(row.message_ids):
+        return row
+    labels = [id if id in destroyed else label for id, label in zip(row.message_ids, row.producer_message_ids, strict=True)]
+    return replace(row, producer_message_ids=labels)
 
 
 def _warmed(placed: Placed, event: MemoryReheated | MemoryRevised) -> dict[str, Any]:
@@ -227,13 +275,16 @@ def _event(placed: Placed) -> dict[str, Any]:
     return {"sequence": meta.sequence, "event_offset": placed.offset, "cause": meta.cause}
 
 
-def _policy(policy: ThermalPolicy) -> dict[str, float]:
+def _policy(policy: ThermalPolicy) -> dict[str, Any]:
     return {name: getattr(policy, name) for name in ("floor", "half_life_days", "reheat", "maximum", "initial")}
 
 
-def _turn(source: SourceRef | None) -> dict[str, Any]:
-    if source is None:
-        return {"turn_id": None, "session_id": None, "source_offset": None, "message_ids": [], "producer_message_ids": []}
+_NO_TURN: dict[str, Any] = {
+    "turn_id": None, "session_id": None, "source_offset": None, "message_ids": [], "producer_message_ids": []
+}  # fmt: skip
+
+
+def _turn(source: SourceRef) -> dict[str, Any]:
     return {
         "turn_id": source.turn_id,
         "session_id": left_of(source.session_id),
@@ -241,6 +292,10 @@ def _turn(source: SourceRef | None) -> dict[str, Any]:
         "message_ids": [m.message_id for m in source.messages],
         "producer_message_ids": [text_of(m.producer_id) or m.message_id for m in source.messages],
     }
+
+
+def _left(value: Sealed | None) -> str | None:
+    return None if value is None else left_of(value)
 
 
 def _named(event: MemoryAdded | MemoryRevised) -> dict[str, Any]:

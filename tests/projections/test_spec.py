@@ -8,13 +8,15 @@ import psycopg
 import pytest
 
 from projections import generation, tables
-from projections.view import View
+from projections.folding import FoldingView, copy_in
+from projections.view import Target, View
 from projections.views import REGISTRY, build_views
 from schemas.codec import decode
 from schemas.types import EVENTS
 from tests.projections.harness import AUDIT_KEY, Fold, of_view, owner
 from tests.projections.logs import LogMaker
 from tests.projections.other_events import OTHERS
+from tests.projections.reference import fold_all
 from tests.projections.test_splits import OWNERS, TOPICS, write
 
 PLAN = [("add", 0, 3), ("reheat", 0, 1), ("embed", 0, 1), ("embed", 0, 2), ("park", 1, 1), ("retry", 1, 1), ("add", 1, 2),
@@ -92,6 +94,21 @@ class ViewSpec:
                 )
                 assert defaults == [], "a default would not come from the log"
         assert digests[0] == digests[1]
+
+    async def test_its_rows_are_those_of_the_reference_fold(self, database: str, view: View, full: LogMaker) -> None:
+        if not isinstance(view, FoldingView):
+            pytest.skip("its fold is SQL")
+        records = of_view(view, full.records)
+        reference = fold_all(view, records)
+        async with Fold.of(database, view) as live, Fold.of(database, view) as made:
+            await live.take(records, range(1, len(records)))
+            for table in view.tables:
+                await copy_in(Target(made.conn, made.schema), table, reference.all(table))
+                rows = await live.rows(f"count(*) FROM {{s}}.{table.name}")
+                assert rows == await made.rows(f"count(*) FROM {{s}}.{table.name}")
+            expected = (await made.digest()).tables
+            found = (await live.digest()).tables
+            assert {table.name: found[table.name] for table in view.tables} == {t.name: expected[t.name] for t in view.tables}
 
     async def test_no_records_leave_no_rows(self, database: str, view: View) -> None:
         async with Fold.of(database, view) as fold:

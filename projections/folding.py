@@ -1,0 +1,131 @@
+"""Views whose fold works on rows in memory, and how these rows come from the database and go back.
+
+A batch first says which rows its records touch; they are read at once, folded record by record, and what differs is written at
+once: new rows by COPY, as nobody else writes there. The same fold, over rows that begin empty, makes a view anew.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
+from typing import Any, ClassVar
+
+from msgspec.structs import astuple
+from psycopg.types.json import Jsonb
+
+from projections.records import Placed, Source
+from projections.rows import Changes, Key, Row, Rows, Wanted
+from projections.view import Table, Target
+
+AT_ONCE = 64
+"""From so many rows on COPY costs less than a statement for each."""
+BATCH = 10_000
+"""Keys in one query."""
+
+
+class FoldingView(ABC):
+    """Base of such views; a subclass has a name, a version, tables and sources, as ``projections.view.View`` asks for."""
+
+    name: ClassVar[str]
+    version: ClassVar[int]
+    tables: ClassVar[tuple[Table, ...]]
+    sources: tuple[Source, ...]
+
+    def check(self, placed: Placed) -> None:  # noqa: B027 - most tables take whatever the contract allows
+        """Raise ContractError for a record that the tables cannot take; it is skipped and recorded."""
+
+    def wants(self, wanted: Wanted, placed: Placed) -> None:  # noqa: B027 - some only add and remove
+        """Say which rows ``fold`` will look at or replace for this record, other than those it adds or removes unseen."""
+
+    @abstractmethod
+    def fold(self, rows: Rows, placed: Placed) -> None:
+        """What the record makes of the rows. It follows from the record, its place and the rows alone."""
+
+    async def apply(self, target: Target, batch: Sequence[Placed]) -> None:
+        """Fold a batch."""
+        wanted = Wanted()
+        for placed in batch:
+            self.wants(wanted, placed)
+        rows = Rows(self.tables)
+        await load(target, wanted, rows)
+        for placed in batch:
+            self.fold(rows, placed)
+        for table, changes in rows.changes():
+            await _write(target, table, changes)
+
+
+async def load(target: Target, wanted: Wanted, rows: Rows) -> None:
+    """Read what is wanted into ``rows``."""
+    for (table, columns), values in wanted.values.items():
+        assert table.row is not None
+        query = _query(table, columns).format(name=target.name(table))
+        for batch in _batches(sorted(values)):
+            async with target.conn.cursor(binary=True) as cursor:
+                await cursor.execute(query.encode(), [list(column) for column in zip(*batch, strict=True)])
+                found = [table.row(*values) for values in await cursor.fetchall()]
+            rows.load(table, found)
+        rows.know(table, columns, values)
+
+
+async def copy_in(target: Target, table: Table, rows: Iterable[Row]) -> None:
+    """COPY rows that are new. Raises UniqueViolation."""
+    async with target.conn.cursor() as cursor:
+        statement = f"COPY {target.name(table)} ({table.quoted}) FROM STDIN (FORMAT BINARY)"
+        async with cursor.copy(statement.encode()) as copy:
+            copy.set_types([column.type for column in table.columns])
+            for values in _values(table, rows):
+                await copy.write_row(values)
+
+
+async def _write(target: Target, table: Table, changes: Changes) -> None:
+    for column in dict.fromkeys(column for column, _ in changes.wiped):
+        values = [value for of, value in changes.wiped if of == column]
+        await target.conn.execute(f'DELETE FROM {target.name(table)} WHERE "{column}" = ANY(%s)'.encode(), (values,))
+    written = [*changes.changed, *changes.added]
+    copied = len(written) >= AT_ONCE
+    # rows that are written anew as a whole; and two that swap what is unique must not meet
+    replaced = changes.changed if copied or table.unique else ()
+    await _delete(target, table, [*changes.deleted, *(tuple(getattr(row, name) for name in table.key) for row in replaced)])
+    if copied:
+        await copy_in(target, table, written)
+    else:
+        await target.run(table.upsert(target.schema), list(_values(table, written)))
+
+
+async def _delete(target: Target, table: Table, keys: Sequence[Key]) -> None:
+    for batch in _batches(keys):
+        types = {column.name: column.type for column in table.columns}
+        lists = ", ".join(f"%s::{types[name]}[]" for name in table.key)
+        names = ", ".join(f'"{name}"' for name in table.key)
+        same = " AND ".join(f't."{name}" = w."{name}"' for name in table.key)
+        statement = f"DELETE FROM {target.name(table)} AS t USING unnest({lists}) AS w ({names}) WHERE {same}"
+        await target.conn.execute(statement.encode(), [list(column) for column in zip(*batch, strict=True)])
+
+
+@cache
+def _query(table: Table, columns: tuple[str, ...]) -> str:
+    """SELECT of rows by ``columns``, with the table's name as ``{name}``."""
+    types = {column.name: column.type for column in table.columns}
+    lists = ", ".join(f"%b::{types[name]}[]" for name in columns)
+    names = ", ".join(f'"{name}"' for name in columns)
+    same = " AND ".join(f't."{name}" = w."{name}"' for name in columns)
+    shown = ", ".join(f't."{name}"' for name in table.names)
+    return f"SELECT {shown} FROM unnest({lists}) AS w ({names}) JOIN {{name}} AS t ON {same}"
+
+
+def _values(table: Table, rows: Iterable[Row]) -> Iterator[Sequence[Any]]:
+    """Values in the order of the table's columns, as psycopg sends them."""
+    places = [i for i, column in enumerate(table.columns) if column.type == "jsonb"]
+    if not places:
+        yield from map(astuple, rows)
+        return
+    for row in rows:
+        values = list(astuple(row))
+        for place in places:
+            values[place] = Jsonb(values[place])
+        yield values
+
+
+def _batches(items: Sequence[Key]) -> Iterator[Sequence[Key]]:
+    return (items[i : i + BATCH] for i in range(0, len(items), BATCH))
