@@ -56,7 +56,6 @@ class Applier:
         conn: AsyncConnection[Any],
         *,
         runner: UUID | None = None,
-        bulk: bool = False,
         owner_cache: int = 50_000,
         keys: Keys = NO_KEYS,
         clears_kept: bool = False,
@@ -69,7 +68,6 @@ class Applier:
         self.opening_s = 0.0
         """Seconds spent on opening sealed values, keys fetched and unwrapped."""
         self._conn = conn
-        self._bulk = bulk
         self._keys = keys
         self._clears_kept = clears_kept
         self._reader = Reader(view.sources)
@@ -139,7 +137,7 @@ class Applier:
         async with self._conn.transaction():
             await checkpoint.advance(self._conn, self.schema, self.runner, moves)
             judged = await self._judge(intake)
-            target = Target(self._conn, self.schema, self._bulk and not careful)
+            target = Target(self._conn, self.schema)
             if careful:
                 await self._one_by_one(target, judged)
             elif judged.accepted:

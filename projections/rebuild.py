@@ -142,7 +142,7 @@ class _Build:
         async with self._stack:
             self._live = await generation.live(self._conn, self._view.name)
             writer = await self._stack.enter_async_context(await generation.connect(self._config.dsn))
-            self._applier = self._config.applier(self._view, self._schema, writer, bulk=True)
+            self._applier = self._config.applier(self._view, self._schema, writer)
             await self._applier.claim()
             self._reader = await self._stack.enter_async_context(KafkaLog(self._config.bulk_reader(), self._view.sources))
             await self._reader.seek(self._applier.positions)

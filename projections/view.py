@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Protocol
 
-import psycopg
 from psycopg import AsyncConnection
 
 from projections.records import Placed, Source
@@ -86,8 +85,6 @@ class Target:
 
     conn: AsyncConnection[Any]
     schema: str
-    bulk: bool = False
-    """True while a fresh generation is loaded: new rows go in by COPY."""
 
     def name(self, table: Table) -> str:
         return f"{self.schema}.{table.name}"
@@ -95,8 +92,6 @@ class Target:
     async def upsert(self, table: Table, rows: Sequence[Row]) -> None:
         """Write whole rows (values in the order of the table's columns); at most one row per key."""
         if not rows:
-            return
-        if self.bulk and await self._copied(table, rows):
             return
         await self.run(table.upsert(self.schema), rows)
 
@@ -107,19 +102,6 @@ class Target:
             return
         async with self.conn.cursor() as cursor:
             await cursor.executemany(statement, todo)
-
-    async def _copied(self, table: Table, rows: Sequence[Row]) -> bool:
-        """COPY the rows; False where a key is there already (then nothing was written)."""
-        try:
-            async with self.conn.transaction(), self.conn.cursor() as cursor:
-                statement = f"COPY {self.schema}.{table.name} ({table.quoted}) FROM STDIN (FORMAT BINARY)"
-                async with cursor.copy(statement) as copy:
-                    copy.set_types([c.type for c in table.columns])
-                    for row in rows:
-                        await copy.write_row(row)
-        except psycopg.errors.UniqueViolation:
-            return False
-        return True
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from ops.settings import Settings, env_name
 ROOT = Path(__file__).resolve().parents[2]
 README = ROOT / "README.md"
 CLIENTS = ROOT / "docs" / "clients.md"
+STORES = ROOT / "docs" / "stores.md"
 LANGUAGES = {".py": "python", ".sh": "sh"}
 EXAMPLE = re.compile(r"<!-- (docs/examples/\S+) -->\n```\w+\n.*?```\n", re.DOTALL)
 SETTINGS = re.compile(r"<!-- settings -->\n(\|.*\n)*")
@@ -37,5 +38,5 @@ def filled(text: str) -> str:
 
 
 if __name__ == "__main__":
-    for page in (README, CLIENTS):
+    for page in (README, CLIENTS, STORES):
         page.write_text(filled(page.read_text(encoding="utf-8")), encoding="utf-8")

@@ -55,12 +55,12 @@ class Fold:
 
     @classmethod
     @contextlib.asynccontextmanager
-    async def of(cls, dsn: str, view: View, *, bulk: bool = False, owner_cache: int = 100) -> AsyncIterator[Fold]:
+    async def of(cls, dsn: str, view: View, *, owner_cache: int = 100) -> AsyncIterator[Fold]:
         schema = f"{view.name}_t{secrets.token_hex(5)}"
         async with await generation.connect(dsn) as conn:
             async with conn.transaction():
                 await generation.create_schema(conn, view, schema)
-            applier = Applier(view, schema, conn, bulk=bulk, owner_cache=owner_cache)
+            applier = Applier(view, schema, conn, owner_cache=owner_cache)
             await applier.claim()
             yield cls(view, schema, conn, applier)
             await conn.execute(f"DROP SCHEMA {schema} CASCADE")

@@ -74,12 +74,17 @@ class ViewSpec:
             await fold.take(of_view(view, full.records)[len(records) :])
             assert (await fold.digest()).differing(before) == []
 
-    async def test_a_bulk_load_equals_a_row_by_row_one(self, database: str, view: View, full: LogMaker) -> None:
+    async def test_a_runner_that_is_cut_off_at_any_place_goes_on_to_the_same_rows(
+        self, database: str, view: View, full: LogMaker
+    ) -> None:
         records = of_view(view, full.records)
-        async with Fold.of(database, view) as one, Fold.of(database, view, bulk=True) as other:
-            await one.take(records, range(1, len(records)))
-            await other.take(records)
-            assert await one.digest() == await other.digest()
+        async with Fold.of(database, view) as whole, Fold.of(database, view) as cut:
+            await whole.take(records)
+            for at in range(len(records)):
+                # what was read and not committed is read again
+                await cut.take([r for r in records[: at + 1] if r.offset >= cut.applier.positions[r.topic, r.partition]])
+                await cut.restart()
+            assert await whole.digest() == await cut.digest()
 
     async def test_rows_follow_from_records_and_not_from_the_clock(self, database: str, view: View, full: LogMaker) -> None:
         records = of_view(view, full.records)
@@ -184,7 +189,7 @@ def test_the_log_of_the_spec_holds_every_type_of_event() -> None:
 
 
 def test_every_registered_view_has_its_spec() -> None:
-    assert {c.name for c in ViewSpec.__subclasses__()} == set(REGISTRY)
+    assert {c.name for c in ViewSpec.__subclasses__() if c.__module__ == __name__} == set(REGISTRY)
 
 
 def test_an_unknown_view_is_named_with_those_that_exist() -> None:

@@ -1,4 +1,4 @@
-"""Any split of the log into batches ends in the same rows, by row or in bulk, with duplicates and restarts in between."""
+"""Any split of the log into batches ends in the same rows, with duplicates and restarts in between."""
 
 from __future__ import annotations
 
@@ -105,16 +105,16 @@ def park(log: LogMaker, step: str, ana: str, which: int) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(REGISTRY))
-@given(plan=steps, cuts=cuts, bulk=st.booleans())
+@given(plan=steps, cuts=cuts)
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 async def test_any_split_of_the_log_into_batches_gives_the_same_digest(
-    database: str, name: str, plan: list[tuple[str, int, int]], cuts: list[int], bulk: bool
+    database: str, name: str, plan: list[tuple[str, int, int]], cuts: list[int]
 ) -> None:
     view: View = VIEWS[name]
     log = LogMaker(TOPICS)
     write(log, plan)
     records = of_view(view, log.records)
-    async with Fold.of(database, view) as one_by_one, Fold.of(database, view, bulk=bulk, owner_cache=1) as batches:
+    async with Fold.of(database, view) as one_by_one, Fold.of(database, view, owner_cache=1) as batches:
         await one_by_one.take(records, range(1, len(records)))
         await batches.take(records, [c for c in cuts if c < len(records)])
         first, second = await one_by_one.digest(), await batches.digest()
