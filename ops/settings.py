@@ -19,6 +19,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from schemas.topics import Topics
 from schemas.types import ThermalPolicy
+from schemas.vectors import Precision
 
 ENV_FILE = ".env"
 
@@ -187,6 +188,17 @@ class Settings(BaseSettings):
         "refused. The built-in embedder always has 256.",
         ge=8,
         le=16_000,
+    )
+    embedding_precision: Precision = _setting(
+        "EMBEDDING_PRECISION",
+        "fp16",
+        "Precision of vectors on memory.embeddings: fp16, 2 bytes for each number, or fp32, 4 bytes. It may be changed at any "
+        "time: both are read.",
+    )
+    embed_messages: bool = _setting(
+        "EMBERLOG_EMBED_MESSAGES",
+        True,
+        "Whether messages get vectors too, not memories alone. The endpoint embeds a text for each message then.",
     )
 
     @field_validator("vllm_base_url", "embedding_base_url")

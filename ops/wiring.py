@@ -88,7 +88,7 @@ def make_embedder(settings: Settings) -> Embedder:
 @asynccontextmanager
 async def open_recall(settings: Settings, dsn: str, embedder: Embedder, connections: int = 4) -> AsyncIterator[Recall]:
     """Recall over the live views, with pools of connections of its own to them and to the key store."""
-    from streams.agents.embed import HEAD
+    from streams.agents.vectors import HEAD
 
     def pool_of(address: str) -> AsyncConnectionPool[Any]:
         return AsyncConnectionPool(
@@ -175,6 +175,8 @@ async def worker_config(settings: Settings, bootstrap: str, dsn: str, agents: fr
                 policy=settings.policy,
                 extractor=extractor,
                 embedder=embedder,
+                precision=settings.embedding_precision,
+                embed_messages=settings.embed_messages,
                 recent=recent,
                 agents=agents,
                 max_in_flight=settings.max_in_flight,

@@ -80,6 +80,8 @@ class Reader:
         intake.borders[place] = record.offset + 1
         try:
             found = None if record.value is None else decode(record.value)
+            if isinstance(found, source.passes):
+                return
             if found is not None and not isinstance(found, source.accepts):
                 raise BrokenRecord(f"a {type(found).__name__} does not belong on this topic")
             if found is None and not source.compacted:

@@ -55,6 +55,8 @@ class Source:
     kind: Kind
     accepts: tuple[type[Record], ...] = ()
     """Record types of a PLAIN topic; others are foreign."""
+    passes: tuple[type[Record], ...] = ()
+    """Record types that belong on the topic and are not for this view: neither opened nor folded."""
     compacted: bool = False
 
 

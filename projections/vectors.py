@@ -19,7 +19,7 @@ _HEAD = struct.Struct(">hh")
 
 
 class Vector:
-    """A vector to send; ``data`` is float32, little endian, as the topics hold it."""
+    """A vector to send; ``data`` is float32, little endian."""
 
     __slots__ = ("data",)
 
@@ -40,11 +40,6 @@ class Vector:
     @property
     def dimensions(self) -> int:
         return len(self.data) // 4
-
-    @property
-    def finite(self) -> bool:
-        """False where a value is NaN or infinite, which pgvector refuses."""
-        return bool(np.isfinite(np.frombuffer(self.data, dtype="<f4")).all())
 
 
 class _VectorDumper(Dumper):

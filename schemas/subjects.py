@@ -2,7 +2,7 @@
 
 | value | subject |
 |---|---|
-| a message's words, name, caption and producer's id, wherever it is named | the message |
+| a message's words, their vector, its name, caption and producer's id, wherever it is named | the message |
 | a turn's tool calls and model messages | the turn |
 | a fact's words, entities and triples; what a request wants to be remembered, its slug, category, tags | the statement |
 | a day's summary | the summary |
@@ -186,6 +186,7 @@ def _request(command: types.Remember | types.Revise, around: Subject) -> Subject
 _CHOICES: dict[type[Any], Callable[[Any, Subject], Subject]] = {
     types.ConversationTurn: lambda turn, around: Subject(around.owner, "turn", turn.turn_id),
     types.Message: lambda message, around: Subject(around.owner, "message", message.message_id),
+    types.MessageEmbedding: lambda it, around: Subject(around.owner, "message", it.message_id),
     types.MessageRef: lambda message, around: Subject(around.owner, "message", message.message_id),
     # for the facts in it
     types.FactsExtracted: lambda it, around: Subject(around.owner, "statement", "", it.meta.command_id, it.source_offset),

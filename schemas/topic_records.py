@@ -6,7 +6,17 @@ import typing
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from schemas.types import COMMANDS, EVENTS, ConversationTurn, InboxTurn, MemoryCurrent, MemoryEmbedding, ParkedRecord, Record
+from schemas.types import (
+    COMMANDS,
+    EVENTS,
+    ConversationTurn,
+    InboxTurn,
+    MemoryCurrent,
+    MemoryEmbedding,
+    MessageEmbedding,
+    ParkedRecord,
+    Record,
+)
 
 TOPIC_RECORDS: Mapping[str, tuple[type[Record], ...]] = MappingProxyType(
     {
@@ -14,7 +24,7 @@ TOPIC_RECORDS: Mapping[str, tuple[type[Record], ...]] = MappingProxyType(
         "conversation": (ConversationTurn,),
         "commands": COMMANDS,
         "events": EVENTS,
-        "embeddings": (MemoryEmbedding,),
+        "embeddings": (MemoryEmbedding, MessageEmbedding),
         "current": (MemoryCurrent,),
         "parked": typing.get_args(ParkedRecord),
     }

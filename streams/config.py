@@ -8,10 +8,13 @@ from pathlib import Path
 from schemas.sealing import Directory, Keys
 from schemas.topics import Topics
 from schemas.types import ThermalPolicy
+from schemas.vectors import Precision
 from streams.extraction.ports import Embedder, Extractor
 from streams.recent import RecentFacts
 
 AGENTS = ("admit", "extract", "decide", "embed")
+EMBED_MESSAGES = "embed-messages"
+"""The part of the agent ``embed`` that reads conversations: its consumer group, and its stage in the parking lot."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +23,8 @@ class WorkerConfig:
 
     ``state_dsn`` is the database of the decider's materialised state; ``keys`` seal and open values and key the fingerprints,
     ``directory`` knows owners by their references; ``recent`` must be the object that ``extractor`` asks for nearest memories,
-    where there is one.
+    where there is one; ``precision`` is that of vectors on memory.embeddings,
+    and ``embed_messages`` whether messages get some.
     """
 
     bootstrap: str
@@ -32,6 +36,8 @@ class WorkerConfig:
     extractor: Extractor
     embedder: Embedder
     recent: RecentFacts | None = None
+    precision: Precision = "fp16"
+    embed_messages: bool = True
     policy: ThermalPolicy = ThermalPolicy()  # noqa: RUF009 - frozen
     agents: frozenset[str] = frozenset(AGENTS)
     group_prefix: str = "emberlog"

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Any, Self
 
@@ -23,7 +23,8 @@ ADMITTED, EXTRACTED, DECIDED, EMBEDDED = "admitted", "extracted", "decided", "em
 PROJECTED, RECALLABLE = "projected", "recallable"
 STAGES = (ADMITTED, EXTRACTED, DECIDED, EMBEDDED, PROJECTED, RECALLABLE)
 POLL_S = 0.0015
-_ADDED = b"emberlog.MemoryAdded.v1"
+_COUNTS = {DECIDED: b"emberlog.MemoryAdded.v1", EMBEDDED: b"emberlog.MemoryEmbedding.v1"}
+"""By stage with several types on its topic: the one that counts. Vectors of messages do not."""
 
 Seen = dict[str, dict[str, float]]
 """Time by stage and owner reference."""
@@ -73,14 +74,15 @@ class TopicArrivals:
                 continue
             now = time.perf_counter()
             stage = self._stage_of[message.topic()]
-            owner = _owner(stage, message)
+            owner = owner_of(stage, message.headers() or ())
             if owner is not None:
                 self._seen[stage].setdefault(owner, now)
 
 
-def _owner(stage: str, message: Any) -> str | None:
-    headers = dict(message.headers() or ())
-    if stage == DECIDED and headers.get("ce_type") != _ADDED:
+def owner_of(stage: str, record: Iterable[tuple[str, bytes]]) -> str | None:
+    """The owner whose turn a record with these headers brings to ``stage``; None for one that does not count."""
+    headers = dict(record)
+    if stage in _COUNTS and headers.get("ce_type") != _COUNTS[stage]:
         return None
     subject = headers.get("ce_subject")
     return None if subject is None else subject.decode()

@@ -18,9 +18,15 @@ from ops.cli.topics import TopicMissing, partitions_of, topic_reader
 from ops.keyring import keys_dsn
 from ops.keys.erasing import ErasingView
 from projections.views import REGISTRY
-from streams.config import AGENTS
+from streams.config import AGENTS, EMBED_MESSAGES
 
-AGENT_TOPICS = {"admit": "inbox", "extract": "conversation", "decide": "commands", "embed": "events"}
+AGENT_TOPICS = {
+    "admit": {"admit": "inbox"},
+    "extract": {"extract": "conversation"},
+    "decide": {"decide": "commands"},
+    "embed": {"embed": "events", EMBED_MESSAGES: "conversation"},
+}
+"""The topic that each consumer group of an agent reads."""
 GROUP_PREFIX = "emberlog"
 
 
@@ -95,17 +101,27 @@ async def _agents(target: Target, health: Health, ends: dict[TopicPartition, int
     await admin.start()
     try:
         for agent in AGENTS:
-            topic = getattr(target.topics, AGENT_TOPICS[agent])
-            group = f"{target.topics.prefix}{GROUP_PREFIX}-{agent}"
-            try:
-                committed = await admin.list_consumer_group_offsets(group)
-            except GroupCoordinatorNotAvailableError:  # a broker that never had a consumer group
-                committed = {}
-            done = {tp: place.offset for tp, place in committed.items() if tp.topic == topic and place.offset >= 0}
-            mine = {tp: end for tp, end in ends.items() if tp.topic == topic}
-            health.agents[agent] = sum(max(0, end - done.get(tp, 0)) for tp, end in mine.items()) if done else None
+            read = {g: topic for g, topic in AGENT_TOPICS[agent].items() if g != EMBED_MESSAGES or target.settings.embed_messages}
+            lags = [await _lag(admin, target, group, topic, ends) for group, topic in read.items()]
+            # a part that has not begun has everything before it
+            begun = any(committed for _, committed in lags)
+            health.agents[agent] = sum(lag for lag, _ in lags) if begun else None
     finally:
         await admin.close()
+
+
+async def _lag(
+    admin: AIOKafkaAdminClient, target: Target, group: str, topic: str, ends: dict[TopicPartition, int]
+) -> tuple[int, bool]:
+    """Records of the topic that the group has not done, and whether it has committed any."""
+    name = getattr(target.topics, topic)
+    try:
+        committed = await admin.list_consumer_group_offsets(f"{target.topics.prefix}{GROUP_PREFIX}-{group}")
+    except GroupCoordinatorNotAvailableError:  # a broker that never had a consumer group
+        committed = {}
+    done = {tp: place.offset for tp, place in committed.items() if tp.topic == name and place.offset >= 0}
+    mine = {tp: end for tp, end in ends.items() if tp.topic == name}
+    return sum(max(0, end - done.get(tp, 0)) for tp, end in mine.items()), bool(done)
 
 
 async def _views(target: Target, health: Health, ends: dict[TopicPartition, int]) -> None:

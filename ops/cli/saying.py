@@ -29,6 +29,9 @@ def says(record: Any) -> str:
         case types.MemoryEmbedding():
             whose = f"owner {short(record.owner)}  memory {record.memory_id}"
             return f"{whose}  {record.head}, {record.model}, {record.dimensions} d"
+        case types.MessageEmbedding():
+            whose = f"owner {short(record.owner)}  message {record.message_id}"
+            return f"{whose}  {record.head}, {record.model}, {record.dimensions} d"
         case types.WorkParked():
             behind = f", behind {short(record.behind)}" if record.behind else ""
             place = f"{record.topic} {record.partition}@{record.offset}"

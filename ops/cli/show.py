@@ -7,18 +7,18 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-import numpy as np
 import orjson
 from rich.text import Text
 
 from ops.cli.out import moment, plain, to_jsonable
 from ops.cli.saying import says
 from schemas import codec
-from schemas.errors import ContractError, SealedValue
+from schemas.errors import BrokenRecord, ContractError, SealedValue
 from schemas.sealed import Sealed, text_of
 from schemas.sealing import Keys, opening
-from schemas.types import ConversationTurn, InboxTurn, MemoryEmbedding, WorkParked
+from schemas.types import ConversationTurn, InboxTurn, MemoryEmbedding, MessageEmbedding, WorkParked
 from schemas.value import Value
+from schemas.vectors import unpack
 from streams.agents.rolling import NEUTRAL_HEADER
 
 COLOURS = {
@@ -93,8 +93,8 @@ def owner_of(item: Shown) -> str | None:
 def as_json(item: Shown) -> dict[str, Any]:
     """A record as plain JSON types: values opened, bytes in base64, times in ISO 8601, a vector as numbers."""
     body = to_jsonable(item.record)
-    if isinstance(item.record, MemoryEmbedding):
-        body["vector"] = _numbers(item.record.vector)
+    if isinstance(item.record, MemoryEmbedding | MessageEmbedding):
+        body["vector"] = _numbers(item.record.vector, item.record.dimensions)
     if isinstance(item.record, WorkParked):  # bytes, even where they would make a text
         body |= to_jsonable({"key": _bytes(item.record.key), "value": _bytes(item.record.value)})
         body["headers"] = to_jsonable({name: _bytes(value) for name, value in item.record.headers.items()})
@@ -118,9 +118,12 @@ def _bytes(value: Sealed | None) -> bytes | None:
         return None
 
 
-def _numbers(vector: Sealed) -> list[float] | None:
+def _numbers(vector: Sealed, dimensions: int) -> list[float] | None:
     raw = _bytes(vector)
-    return None if raw is None else [round(float(v), 6) for v in np.frombuffer(raw, dtype="<f4")]
+    try:
+        return None if raw is None else [round(float(v), 6) for v in unpack(raw, dimensions)]
+    except BrokenRecord:
+        return None
 
 
 def as_line(item: Shown) -> Text:

@@ -1,4 +1,4 @@
-"""embeddings: the vectors of memories, for recall.
+"""embeddings: the vectors of memories, for recall. Those of messages, on the same topic, are not for it.
 
 It reads two topics whose records meet in any order. From memory.embeddings the newest vector of a key counts: the one made from
 the event with the highest sequence, of equals the last. From memory.events it learns what is gone: a forgotten memory's vectors,
@@ -19,7 +19,8 @@ from projections.vectors import Vector
 from projections.view import ViewSettings
 from schemas.errors import BrokenRecord
 from schemas.ids import is_uuid
-from schemas.types import MemoryEmbedding, MemoryForgotten, OwnerErased
+from schemas.types import MemoryEmbedding, MemoryForgotten, MessageEmbedding, OwnerErased
+from schemas.vectors import unpack
 
 MAX_DIMENSIONS = 16_000
 """pgvector's limit."""
@@ -95,7 +96,7 @@ class EmbeddingsView(FoldingView):
         topics = settings.topics
         self.sources = (
             Source(topics.events, topics.partitions, Kind.EVENTS),
-            Source(topics.embeddings, topics.partitions, Kind.PLAIN, (MemoryEmbedding,), compacted=True),
+            Source(topics.embeddings, topics.partitions, Kind.PLAIN, (MemoryEmbedding,), (MessageEmbedding,), compacted=True),
         )
 
     def check(self, placed: Placed) -> None:
@@ -152,7 +153,7 @@ def _deliver(rows: Rows, record: MemoryEmbedding) -> None:
         return
     before = rows.get(Embedded, EMBEDDING, memory, record.head, record.model)
     if before is None or before.sequence <= record.sequence:
-        data = Vector(record.vector.raw)
+        data = Vector.of(unpack(record.vector.raw, record.dimensions))
         rows.put(EMBEDDING, Embedded(memory, record.head, record.model, owner, record.dimensions, data, record.sequence))
 
 
@@ -165,7 +166,6 @@ def _check_embedding(key: bytes | None, record: MemoryEmbedding) -> None:
         raise BrokenRecord("key and record name different vectors")
     if record.vector.is_destroyed:
         return
-    if not 0 < record.dimensions <= MAX_DIMENSIONS or len(record.vector.raw) != 4 * record.dimensions:
-        raise BrokenRecord("the vector has another length than its dimensions say")
-    if not Vector(record.vector.raw).finite:
-        raise BrokenRecord("the vector holds a value that is not finite")
+    if record.dimensions > MAX_DIMENSIONS:
+        raise BrokenRecord(f"the vector has more than {MAX_DIMENSIONS} dimensions")
+    unpack(record.vector.raw, record.dimensions)

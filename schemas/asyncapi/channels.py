@@ -43,9 +43,9 @@ CHANNELS = {
     ),
     "embeddings": Channel(
         "Embeddings",
-        "The vectors of memories. A null value says that the memory is gone.",
-        "Memory, head and model, joined by slashes.",
-        receive="Read the vectors of memories.",
+        "The vectors of memories and messages. A null value says that the memory is gone.",
+        "Memory or message, head and model, joined by slashes.",
+        receive="Read the vectors of memories and messages.",
     ),
     "current": Channel(
         "Current memories",

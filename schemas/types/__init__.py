@@ -69,7 +69,14 @@ from schemas.types.owner import (
     SetSetting,
     SettingSet,
 )
-from schemas.types.stores import MemoryCurrent, MemoryEmbedding, ParkedResolved, ParkedRetryRequested, WorkParked
+from schemas.types.stores import (
+    MemoryCurrent,
+    MemoryEmbedding,
+    MessageEmbedding,
+    ParkedResolved,
+    ParkedRetryRequested,
+    WorkParked,
+)
 from schemas.types.values import (
     CommandMeta,
     Downshift,
@@ -138,7 +145,7 @@ MemoryEvent = (
     | ParkedDropped
 )
 ParkedRecord = WorkParked | ParkedRetryRequested | ParkedResolved
-Record = InboxTurn | ConversationTurn | Command | MemoryEvent | MemoryEmbedding | MemoryCurrent | ParkedRecord
+Record = InboxTurn | ConversationTurn | Command | MemoryEvent | MemoryEmbedding | MessageEmbedding | MemoryCurrent | ParkedRecord
 
 COMMANDS: tuple[type[Command], ...] = (
     FactsExtracted,
@@ -200,6 +207,7 @@ RECORDS: tuple[type[Record], ...] = (
     *COMMANDS,
     *EVENTS,
     MemoryEmbedding,
+    MessageEmbedding,
     MemoryCurrent,
     WorkParked,
     ParkedRetryRequested,
@@ -258,6 +266,7 @@ __all__ = [
     "MemoryRevised",
     "MemoryUnpinned",
     "Message",
+    "MessageEmbedding",
     "MessageRef",
     "OwnerAliased",
     "OwnerErased",

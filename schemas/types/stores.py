@@ -12,7 +12,7 @@ from schemas.value import Value
 
 
 class MemoryEmbedding(Value, frozen=True):
-    """The vector of one memory under one model: float32, little endian, L2-normalised."""
+    """The vector of one memory under one model, L2-normalised; float16 or float32, as its length says."""
 
     memory_id: str
     owner: str
@@ -21,6 +21,17 @@ class MemoryEmbedding(Value, frozen=True):
     dimensions: int
     vector: Sealed
     sequence: int
+
+
+class MessageEmbedding(Value, frozen=True):
+    """The vector of one message under one model, L2-normalised; float16 or float32, as its length says."""
+
+    message_id: str
+    owner: str
+    head: str
+    model: str
+    dimensions: int
+    vector: Sealed
 
 
 class MemoryCurrent(Value, frozen=True):

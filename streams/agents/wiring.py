@@ -13,13 +13,15 @@ from aiokafka import AIOKafkaProducer
 from schemas import envelope
 from streams.agents.accepting import Accepting
 from streams.agents.admission import Admission, judge
-from streams.agents.embed import EMBEDDED, BatchingEmbedder, Embed
+from streams.agents.embed import EMBEDDED, Embed
+from streams.agents.embed_messages import EmbedMessages
 from streams.agents.extract import Extract
 from streams.agents.purging import InboxPurger
 from streams.agents.rolling import is_neutral
 from streams.agents.seeding import seed_accepting, seed_extraction
+from streams.agents.vectors import BatchingEmbedder, Vectors
 from streams.app import build_app
-from streams.config import WorkerConfig
+from streams.config import EMBED_MESSAGES, WorkerConfig
 from streams.parking.lot import ParkingLot, Place
 from streams.protocol.commands import RawCommand
 from streams.protocol.runner import PartitionRunner
@@ -54,10 +56,19 @@ class Agents:
     ready: asyncio.Event = field(default_factory=asyncio.Event)
 
     def build(self) -> list[faust.App]:
-        """One application per configured agent."""
-        makers = {"admit": self._admit, "extract": self._extract, "decide": self._decide, "embed": self._embed}
-        self._waiting = set(self.config.agents)
-        return [make() for name, make in makers.items() if name in self.config.agents]
+        """One application per configured agent; two for ``embed``, which reads two topics."""
+        makers = {
+            "admit": self._admit,
+            "extract": self._extract,
+            "decide": self._decide,
+            "embed": self._embed,
+            EMBED_MESSAGES: self._embed_messages,
+        }
+        wanted = set(self.config.agents)
+        if "embed" in wanted and self.config.embed_messages:
+            wanted.add(EMBED_MESSAGES)
+        self._waiting = wanted
+        return [make() for name, make in makers.items() if name in wanted]
 
     async def stop(self) -> None:
         """Stop all work without finishing it."""
@@ -184,7 +195,7 @@ class Agents:
     # -- embed
 
     def _embed(self) -> faust.App:
-        embed = Embed(self.config, self.producer, BatchingEmbedder(self.config.embedder))
+        embed = Embed(self._vectors())
         stage = self._stage("embed", embed, in_flight=EMBED_IN_FLIGHT)
         accepting = Accepting()
 
@@ -206,3 +217,25 @@ class Agents:
             stage.assigned(set())
 
         return build_app(self.config, "embed", self.config.topics.events, on_event, on_assigned, on_revoked, self.on_fatal)
+
+    def _embed_messages(self) -> faust.App:
+        stage = self._stage(EMBED_MESSAGES, EmbedMessages(self._vectors()), in_flight=EMBED_IN_FLIGHT)
+
+        async def on_event(event: Any) -> None:
+            work = work_of(event)
+            await stage.submit((work.key or b"").decode(errors="replace"), work, event.ack)
+
+        async def on_assigned(partitions: set[tuple[str, int]]) -> None:
+            await self.lot.refresh()
+            stage.assigned(partitions)
+            self._assigned(EMBED_MESSAGES)
+
+        async def on_revoked() -> None:
+            stage.assigned(set())
+
+        topic = self.config.topics.conversation
+        return build_app(self.config, EMBED_MESSAGES, topic, on_event, on_assigned, on_revoked, self.on_fatal)
+
+    def _vectors(self) -> Vectors:
+        # batches of its own: what is said a lot holds no memory's vector back
+        return Vectors(self.config, self.producer, BatchingEmbedder(self.config.embedder))

@@ -10,7 +10,7 @@ from typing import Any, cast
 import pytest
 
 from benchmarks.freshness import load
-from benchmarks.freshness.arrivals import ADMITTED, DECIDED, EMBEDDED, EXTRACTED, PROJECTED, RECALLABLE, Seen
+from benchmarks.freshness.arrivals import ADMITTED, DECIDED, EMBEDDED, EXTRACTED, PROJECTED, RECALLABLE, Seen, owner_of
 from benchmarks.freshness.figures import PATH, latencies_ms, per_stage, summary
 from benchmarks.owners import fixed_reference
 from ops.standin.recording import Asked, Recording
@@ -87,3 +87,18 @@ async def test_a_slow_line_does_not_slow_the_schedule() -> None:
     # one at a time would take 10 s; here the last begins although none before it has ended
     assert producer.begun[-1] < producer.begun[0] + 1.0
     assert all(begun >= moment for begun, moment in zip(producer.begun, moments, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("stage", "kind", "counts"),
+    [
+        (EMBEDDED, "MemoryEmbedding", True),
+        (EMBEDDED, "MessageEmbedding", False),  # it comes long before that of the memory
+        (DECIDED, "MemoryAdded", True),
+        (DECIDED, "MemoryReheated", False),
+        (ADMITTED, "ConversationTurn", True),
+    ],
+)
+def test_a_stage_is_reached_by_what_becomes_of_the_fact_and_by_nothing_else(stage: str, kind: str, counts: bool) -> None:
+    headers = [("ce_type", f"emberlog.{kind}.v1".encode()), ("ce_subject", b"an-owner")]
+    assert owner_of(stage, headers) == ("an-owner" if counts else None)

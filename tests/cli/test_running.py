@@ -100,9 +100,10 @@ def test_every_topic_is_shown_readable_and_as_json(inside: Inside) -> None:
     line = inside.ok("tail", "--owner", "di").out
     assert "MemoryAdded" in line
     assert "75.0°  “User sings in a choir on Mondays”" in line
-    until(lambda: inside.ok("tail", "embeddings", "--owner", "di", "--json").lines, 20)
-    [vector] = inside.ok("tail", "memory.embeddings.v1", "--owner", "di", "--json").lines
-    assert len(vector["record"]["vector"]) == vector["record"]["dimensions"] == 256
+    until(lambda: len(inside.ok("tail", "embeddings", "--owner", "di", "--json").lines) == 2, 20)
+    vectors = inside.ok("tail", "memory.embeddings.v1", "--owner", "di", "--json").lines
+    assert {v["type"] for v in vectors} == {"MemoryEmbedding", "MessageEmbedding"}
+    assert all(len(v["record"]["vector"]) == v["record"]["dimensions"] == 256 for v in vectors)
     assert "no topic" in inside.fails("tail", "nonsense", code=2)
 
 

@@ -51,8 +51,9 @@ def item(record: Record | None, value: bytes | None = None) -> Shown:
 def test_every_type_is_told_on_one_line_and_as_json_sealed_or_plain(kind: type[Record]) -> None:
     closed = sealed(kind)
     for record in (closed, opened(closed)):
-        if isinstance(record, types.MemoryEmbedding):
-            record = replace(record, vector=replace(record.vector, data=b"\0\0\x80?"))
+        if isinstance(record, types.MemoryEmbedding | types.MessageEmbedding):
+            data = b"\0\0\x80?" if kind is types.MemoryEmbedding else b"\x00\x3c"  # float32, float16
+            record = replace(record, dimensions=1, vector=replace(record.vector, data=data))
         one = item(record)
         assert (one.record, one.kind, one.problem) == (record, kind.__name__, None)
         line = as_line(one).plain
@@ -62,6 +63,8 @@ def test_every_type_is_told_on_one_line_and_as_json_sealed_or_plain(kind: type[R
         told = orjson.loads(orjson.dumps(as_json(one)))
         assert told["type"] == kind.__name__
         assert set(told["record"]) == {f.name for f in fields(kind)}
+        if isinstance(record, types.MemoryEmbedding | types.MessageEmbedding):
+            assert told["record"]["vector"] == (None if record.vector.key_id else [1.0])
         meta = getattr(record, "meta", None)
         assert (meta is not None) == (kind in (*COMMANDS, *EVENTS))
         if meta is not None:

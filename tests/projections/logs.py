@@ -8,14 +8,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-import numpy as np
-
 from schemas import ids, types
 from schemas.fingerprint import fingerprint
 from schemas.sealed import Sealed, maybe
 from schemas.temperature import mentioned, temperature_at
 from schemas.topics import Topics
-from schemas.types import EventMeta, MemoryEmbedding, MemoryEvent, MessageRef, SourceRef, ThermalPolicy
+from schemas.types import EventMeta, MemoryEmbedding, MemoryEvent, MessageEmbedding, MessageRef, SourceRef, ThermalPolicy
+from schemas.vectors import Precision, pack
 from tests.projections.other_events import OTHERS
 from tests.projections.record_log import T0, Rec, RecordLog, slice_rows
 
@@ -231,12 +230,24 @@ class LogMaker(RecordLog):
         command.events.append(OTHERS[kind](command.meta()))
         self.append(owner, command.events)
 
-    def embed(self, owner: str, memory: str, vector: Sequence[float], model: str = MODEL, sequence: int | None = None) -> Rec:
+    def embed(
+        self,
+        owner: str,
+        memory: str,
+        vector: Sequence[float],
+        model: str = MODEL,
+        sequence: int | None = None,
+        precision: Precision = "fp32",
+    ) -> Rec:
         """The vector of a memory, made from the owner's event ``sequence`` (the newest, if None)."""
-        data = np.asarray(vector, dtype="<f4")
         made_from = self.sequence(owner) if sequence is None else sequence
-        record = MemoryEmbedding(memory, owner, HEAD, model, len(data), Sealed(data.tobytes()), made_from)
+        record = MemoryEmbedding(memory, owner, HEAD, model, len(vector), Sealed(pack(vector, precision)), made_from)
         return self.plain(self.topics.embeddings, owner, f"{memory}/{HEAD}/{model}".encode(), record)
+
+    def embed_message(self, owner: str, message: str, vector: Sealed) -> Rec:
+        """The vector of a message, of two numbers."""
+        record = MessageEmbedding(message, owner, HEAD, MODEL, 2, vector)
+        return self.plain(self.topics.embeddings, owner, f"{message}/{HEAD}/{MODEL}".encode(), record)
 
     def unembed(self, owner: str, memory: str, model: str = MODEL) -> Rec:
         """The tombstone of a memory's vector."""

@@ -7,6 +7,7 @@ import itertools
 import pytest
 
 from projections.view import View
+from schemas import ids
 from schemas.sealed import Sealed
 from schemas.types import MemoryEmbedding
 from tests.projections.harness import Fold, owner
@@ -127,3 +128,52 @@ async def test_a_vector_that_cannot_be_opened_is_noted(database: str, embeddings
         await fold.take(log.records)
         [(reason,)] = await fold.rows("reason FROM {s}.view_problem")
         assert "has not been opened" in reason
+
+
+async def test_a_vector_in_float16_is_the_same_row_as_its_numbers_in_float32(
+    database: str, embeddings: View, log: LogMaker
+) -> None:
+    ana = owner()
+    one, two = log.add(ana, "one", "two")
+    log.embed(ana, one, [0.6, -0.8], sequence=1, precision="fp16")
+    log.embed(ana, two, [0.60009765625, -0.7998046875], sequence=2, precision="fp32")
+    async with Fold.of(database, embeddings) as fold:
+        await fold.take(log.records)
+        assert await fold.rows("count(*) FROM {s}.view_problem") == [(0,)]
+        [(half, one_count), (full, two_count)] = await fold.rows(
+            "vec::text, vector_dims(vec) FROM {s}.memory_embedding ORDER BY sequence"
+        )
+        assert (half, one_count, two_count) == (full, 2, 2)
+
+
+@pytest.mark.parametrize("data", [b"12", b"123456", b"1234567890", b"\0\x7c\0\0"])
+async def test_a_vector_of_another_length_than_its_dimensions_or_not_finite_is_noted(
+    database: str, embeddings: View, log: LogMaker, data: bytes
+) -> None:
+    ana = owner()
+    [memory] = log.add(ana, "one")
+    record = MemoryEmbedding(memory, ana, "semantic", "m", 2, Sealed(data), 1)
+    log.plain(log.topics.embeddings, ana, f"{memory}/semantic/m".encode(), record)
+    async with Fold.of(database, embeddings) as fold:
+        await fold.take(log.records)
+        [(reason,)] = await fold.rows("reason FROM {s}.view_problem")
+        assert reason.startswith("BrokenRecord: the vector ")
+        assert await fold.rows("count(*) FROM {s}.memory_embedding") == [(0,)]
+
+
+async def test_vectors_of_messages_are_passed_over_unopened_and_change_nothing(
+    database: str, embeddings: View, log: LogMaker
+) -> None:
+    ana = owner()
+    [memory] = log.add(ana, "one")
+    log.embed(ana, memory, OLD)
+    for place, vector in enumerate((Sealed(b"\0\0\0\x3c"), Sealed(b"closed", "a-cipher", "a-key"), Sealed(b"", "destroyed"))):
+        log.embed_message(ana, ids.message_reference(ana, f"m-{place}"), vector)
+    without = log.records[:2]
+    async with Fold.of(database, embeddings) as with_them, Fold.of(database, embeddings) as plain:
+        await with_them.take(log.records, range(1, len(log.records)))
+        await plain.take(without)
+        assert await with_them.rows("count(*) FROM {s}.view_problem") == [(0,)]
+        assert await with_them.digest() == await plain.digest()
+        [position] = [at for (topic, _), at in with_them.applier.positions.items() if topic == log.topics.embeddings and at]
+        assert position == 4

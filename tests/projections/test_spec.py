@@ -23,7 +23,8 @@ PLAN = [("add", 0, 3), ("reheat", 0, 1), ("embed", 0, 1), ("embed", 0, 2), ("par
         ("request", 0, 1), ("reheat", 0, 3), ("revise", 0, 2), ("revise by a turn", 0, 1), ("embed late", 0, 2), ("pin", 0, 1),
         ("revise", 0, 1), ("unpin", 0, 1), ("pin", 0, 2), ("link", 0, 2), ("unlink", 0, 2), ("downshift", 0, 1),
         ("forget", 0, 0), ("embed", 0, 3), ("note", 2, 5), ("again", 0, 0), ("park", 2, 4), ("rubbish", 0, 0), ("add", 2, 1),
-        ("embed", 2, 1), ("erase", 2, 0), ("embed late", 2, 1), ("add", 2, 2), ("embed", 2, 1)]  # fmt: skip
+        ("embed", 2, 1), ("erase", 2, 0), ("embed late", 2, 1), ("add", 2, 2), ("embed", 2, 1),
+        ("embed message", 0, 2), ("embed message", 0, 3)]  # fmt: skip
 
 
 def spec_log() -> LogMaker:

@@ -21,7 +21,7 @@ TOPICS = Topics(partitions=2, prefix="splits.")
 STEPS = (
     "add", "add", "add", "request", "reheat", "reheat", "revise", "revise", "revise by a turn", "pin", "pin", "unpin", "link",
     "unlink", "downshift", "forget", "erase", "note", "other", "again", "embed", "embed late", "unembed", "park", "retry",
-    "resolve", "rubbish",
+    "resolve", "embed message", "rubbish",
 )  # fmt: skip
 VIEWS = build_views(ViewSettings(TOPICS, AUDIT_KEY))
 
@@ -84,6 +84,10 @@ def change(log: LogMaker, step: str, ana: str, memory: str, which: int) -> None:
             log.downshift(ana, memory)
         case "embed":
             log.embed(ana, memory, [which / 10, 1.0])
+        case "embed message":
+            # sealed or open, before or after what it taught is gone
+            vector = Sealed(b"\0\0\0\x3c") if which % 2 else Sealed(b"closed", "a-cipher", "a-key")
+            log.embed_message(ana, ids.message_reference(ana, f"m-{which}"), vector)
         case "embed late":
             log.embed(ana, memory, [1.0, which / 10], sequence=which)
         case "unembed":

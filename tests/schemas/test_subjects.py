@@ -15,7 +15,7 @@ from schemas.golden.sample import sample_bytes
 from schemas.sealed import DESTROYED, Sealed
 from schemas.sealing import seal
 from schemas.subjects import BY_REQUEST, Subject, key_ids_of, opened_with, sealed_with, subjects_of
-from schemas.types import COMMANDS, ConversationTurn, Record, WorkParked
+from schemas.types import COMMANDS, ConversationTurn, MessageEmbedding, Record, WorkParked
 from schemas.versions import FILES
 from tests.keys.memory import MemoryKeys
 
@@ -153,9 +153,10 @@ TABLE: list[tuple[Record, dict[str, Subject]]] = [
     (types.SetSetting(META, "language", s("value"), "print-1"), {"value": THE_OWNER}),
     (types.RequestApproval(META, "r-1", "forget", "o-1", 1, s("instruction"), AT), {"instruction": THE_OWNER}),
     (types.RecordExport(META, "export-1", s("path"), "json", 1, "0" * 64), {"path": THE_OWNER}),
+    (MessageEmbedding("message-1", WHOSE, "semantic", "m", 1, s("vector")), {"vector": THE_MESSAGE}),
     (PARKED, dict.fromkeys(("key", "value", "headers"), THE_ENTRY)),
 ]
-SEALING = (ConversationTurn, *COMMANDS, WorkParked)
+SEALING = (ConversationTurn, *COMMANDS, MessageEmbedding, WorkParked)
 """What is sealed by whoever writes it; events hold copies, and a vector is sealed under the key of its words."""
 
 

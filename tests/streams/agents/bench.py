@@ -125,8 +125,8 @@ class Bench:
         return place
 
     async def until_committed(self, agent: str, topic: str, owner: str, **parts: Any) -> None:
-        """Wait until the agent has committed all of the owner's partition."""
-        group = self.config(agent, **parts).group(agent)
+        """Wait until the agent, or part of one that has a group of its own, has committed all of the owner's partition."""
+        group = self.config("embed", **parts).group(agent)
         mine, end = partition_of(owner, PARTITIONS), len(await self.records(topic, owner))
         async with asyncio.timeout(DEADLINE_S):
             while (await committed_offsets(self.bootstrap, group, topic)).get(mine, 0) < end:  # noqa: ASYNC110 - nor does a commit

@@ -10,7 +10,8 @@ from aiokafka import ConsumerRecord
 
 from schemas import codec, ids
 from schemas.types import MemoryEmbedding, MemoryEvent
-from streams.agents.embed import HEAD, embedding_key
+from schemas.vectors import Precision, unpack
+from streams.agents.vectors import HEAD, embedding_key
 from streams.extraction.embedders import WordLlamaEmbedder
 from tests.docs.log import Appender, appender
 from tests.streams.agents.bench import Bench
@@ -64,7 +65,22 @@ def _of(bench: Bench, found: dict[bytes, list[ConsumerRecord]], memory_id: str) 
 def _is_of(record: MemoryEmbedding | None, text: str) -> bool:
     assert record is not None
     (vector,) = WordLlamaEmbedder().embed_sync([text])
-    return record.vector.raw == np.asarray(vector, dtype="<f4").tobytes()
+    return record.vector.raw == np.asarray(vector, dtype="<f2").tobytes()
+
+
+@pytest.mark.parametrize(("precision", "size"), [("fp16", 2), ("fp32", 4)])
+async def test_a_vector_has_the_precision_that_is_set(bench: Bench, log: Appender, precision: Precision, size: int) -> None:
+    life = Life()
+    async with bench.worker("embed", precision=precision):
+        await _append(log, life.home)
+        found = await _embedded_up_to(bench, life.home_id)
+    (record,) = _of(bench, found, life.home_id)
+    assert record is not None
+    (vector,) = WordLlamaEmbedder().embed_sync([HOME])
+    assert (record.dimensions, len(record.vector.raw)) == (256, 256 * size)
+    error = np.abs(unpack(record.vector.raw, 256) - np.asarray(vector))
+    assert (error.max() == 0) == (precision == "fp32")
+    assert error.max() < 2**-11
 
 
 async def test_a_revision_is_embedded_anew_and_a_forgotten_memory_becomes_a_tombstone(bench: Bench, log: Appender) -> None:

@@ -1,0 +1,67 @@
+"""Vectors of messages on the whole line: there once a message was said, and shut for good with it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from ops.keyring import open_keys
+from schemas import ids
+from schemas.sealing import open_all
+from schemas.types import InboxTurn, MessageEmbedding
+from schemas.vectors import unpack
+from streams.extraction.embedders import WordLlamaEmbedder
+from tests.line.support.line import Line
+from tests.line.support.reading import read_all
+from tests.line.support.rebuilt import live_digest, rebuilt_digest
+from tests.line.support.speaker import Speaker
+from tests.line.support.waiting import until
+
+FACT, OTHER = "Her lemon tree stands by the well", "Her quince tree stands by the gate"
+
+
+def _message_of(speaker: Speaker, turn: InboxTurn) -> str:
+    [message] = turn.messages
+    assert message.id is not None
+    return ids.message_reference(speaker.reference, message.id)
+
+
+async def _vectors(line: Line, reference: str) -> dict[str, MessageEmbedding]:
+    """Vectors of the owner's messages by message, opened as far as their keys are there."""
+    found = await read_all(line.bootstrap, line.topics.embeddings, line.topics.partitions)
+    records = [record for _, record in found if isinstance(record, MessageEmbedding) and record.owner == reference]
+    assert all(record.vector.key_id for record in records), "sealed on the topic"
+    async with open_keys(line.as_settings, line.dsn) as ring:
+        return {record.message_id: record for record in await open_all(ring.keys, records)}
+
+
+@pytest.mark.parametrize("how", ["forgotten", "erased"])
+async def test_the_vector_of_a_message_is_destroyed_with_its_message(line: Line, how: str) -> None:
+    speaker = Speaker(line, "default/user/lea")
+    reference = speaker.reference
+    told, kept = await speaker.say(FACT), await speaker.say(OTHER)
+    gone, other = _message_of(speaker, told), _message_of(speaker, kept)
+
+    async def there() -> bool:
+        return set(await _vectors(line, reference)) == {gone, other}
+
+    await until(there, "both messages have their vectors", 30)
+    vectors = await _vectors(line, reference)
+    [expected] = WordLlamaEmbedder().embed_sync([told.messages[0].content])
+    read = unpack(vectors[gone].vector.raw, vectors[gone].dimensions)
+    assert np.abs(read - np.asarray(expected)).max() < 2**-11
+    assert len(vectors[gone].vector.raw) == 2 * vectors[gone].dimensions
+
+    if how == "forgotten":
+        memory = next(m["id"] for m in await speaker.archive() if m["original_content"] == FACT)
+        answer = await line.cli("forget", memory, "--include-source", "--owner", str(speaker.owner), "--json")
+    else:
+        answer = await line.cli("erase", str(speaker.owner), "--yes", "--json")
+    assert answer.code == 0, answer.err
+    destroyed = {m: record.vector.is_destroyed for m, record in (await _vectors(line, reference)).items()}
+    assert destroyed == {gone: True, other: how == "erased"}
+
+    # the view of memories' vectors takes no notice of them: nothing is skipped, nothing differs after a rebuild
+    await line.projected()
+    assert await line.rows("SELECT * FROM emberlog_embeddings_view_problem") == []
+    assert await live_digest(line) == await rebuilt_digest(line)
