@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from ops.keyring import open_keys
+from ops.wiring import worker_config
 from schemas import ids
 from schemas.sealing import open_all
 from schemas.types import InboxTurn, MessageEmbedding
@@ -65,3 +66,10 @@ async def test_the_vector_of_a_message_is_destroyed_with_its_message(line: Line,
     await line.projected()
     assert await line.rows("SELECT * FROM emberlog_embeddings_view_problem") == []
     assert await live_digest(line) == await rebuilt_digest(line)
+
+
+async def test_a_worker_embeds_as_it_is_set(line: Line) -> None:
+    settings = line.as_settings.model_copy(update={"embedding_precision": "fp32", "embed_messages": False})
+    for given, expected in ((line.as_settings, ("fp16", True)), (settings, ("fp32", False))):
+        async with worker_config(given, line.bootstrap, line.dsn, frozenset({"embed"})) as config:
+            assert (config.precision, config.embed_messages) == expected

@@ -6,6 +6,7 @@ import itertools
 
 import pytest
 
+from projections.intake import Reader
 from projections.view import View
 from schemas import ids
 from schemas.sealed import Sealed
@@ -169,7 +170,8 @@ async def test_vectors_of_messages_are_passed_over_unopened_and_change_nothing(
     log.embed(ana, memory, OLD)
     for place, vector in enumerate((Sealed(b"\0\0\0\x3c"), Sealed(b"closed", "a-cipher", "a-key"), Sealed(b"", "destroyed"))):
         log.embed_message(ana, ids.message_reference(ana, f"m-{place}"), vector)
-    without = log.records[:2]
+    without, of_messages = log.records[:2], log.records[2:]
+    assert Reader(embeddings.sources).take(of_messages).candidates == [], "nothing to open"
     async with Fold.of(database, embeddings) as with_them, Fold.of(database, embeddings) as plain:
         await with_them.take(log.records, range(1, len(log.records)))
         await plain.take(without)

@@ -87,6 +87,8 @@ def test_the_environment_wins_over_the_file_and_an_empty_value_counts_as_not_set
         ("VLLM_BASE_URL", "model:8000", "http://"),
         ("VLLM_BASE_URL", "http://me:pass@model/v1", "no user and password"),
         ("EMBEDDING_DIM", "-1", "greater than or equal to 8"),
+        ("EMBEDDING_PRECISION", "fp8", "'fp16' or 'fp32'"),
+        ("EMBERLOG_EMBED_MESSAGES", "perhaps", "boolean"),
     ],
 )
 def test_a_wrong_value_is_refused_by_a_line_that_names_the_variable_and_what_to_do(

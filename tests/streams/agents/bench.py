@@ -135,7 +135,7 @@ class Bench:
     async def commit(self, agent: str, tp: TopicPartition, offset: int) -> None:
         """Commit ``offset`` for the agent, which must not run."""
         consumer = AIOKafkaConsumer(
-            bootstrap_servers=self.bootstrap, group_id=self.config(agent).group(agent), enable_auto_commit=False
+            bootstrap_servers=self.bootstrap, group_id=self.config("embed").group(agent), enable_auto_commit=False
         )
         await consumer.start()
         try:
