@@ -38,7 +38,7 @@ from tests.line.support.waiting import until
 
 SEALED_TOPICS = ("conversation", "commands", "events", "embeddings", "parked")
 BROKEN = 4
-IN_CLEAR = {"thermal_memory_archive", "memory_mention", "parked_work"}
+IN_CLEAR = {"thermal_memory_archive", "memory_mention", "memory_version", "parked_work"}
 """Tables that are there to be searched and shown."""
 
 # a marker for each place
@@ -181,7 +181,7 @@ async def test_only_the_views_that_are_shown_and_searched_hold_markers(story: St
     assert holding == IN_CLEAR
     decider = {table: values for table, values in tables.items() if table.startswith("emberlog_decider_")}
     assert {table for table, values in decider.items() if values} == set(decider) != set()
-    assert story.found_in(tables["thermal_memory_archive"] + tables["memory_mention"]) == {
+    assert story.found_in(tables["thermal_memory_archive"] + tables["memory_mention"] + tables["memory_version"]) == {
         *("fact", "revised", "slug", "tag", "category", "session", "message", "owner")
     }
     # of the turns that were parked the view has the records as they stood on their topic, whose values are sealed themselves

@@ -17,7 +17,7 @@ from tests.projections.logs import LogMaker
 from tests.projections.test_splits import park
 
 TABLES = {
-    "thermal": ("thermal_memory_archive", "memory_mention"),
+    "thermal": ("thermal_memory_archive", "memory_mention", "memory_version"),
     "embeddings": ("memory_embedding",),
     "parked": ("parked_work",),
 }
