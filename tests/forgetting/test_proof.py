@@ -30,8 +30,9 @@ from tests.keys.memory import MemoryKeys
 ABSENT = "Zebedee keeps no lighthouse at all"
 MEMORY = UUID(int=7)
 MENTION = (
-    "INSERT INTO {schema}.memory_mention (memory_id, sequence, turn_id, session_id, message_ids, producer_message_ids, "
-    "occurred_at, partition, event_offset, cause, source_offset) VALUES (%s, 3, 't', %s, '{{}}', %s, now(), 0, 0, 0, 0)"
+    "INSERT INTO {schema}.memory_mention (memory_id, sequence, owner, turn_id, session_id, message_ids, "
+    "producer_message_ids, occurred_at, partition, event_offset, cause, source_offset) "
+    "VALUES (%s, 3, gen_random_uuid(), 't', %s, '{{}}', %s, now(), 0, 0, 0, 0)"
 )
 PARKED = (
     'INSERT INTO parked_g1.parked_work (parked_id, stage, topic, partition, "offset", reason, attempts, parked_at, size, key, '
