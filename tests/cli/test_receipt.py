@@ -58,10 +58,11 @@ def keep(store: Inside, receipt: IssueReceipt | None) -> None:
             {"store": o.store, "removed": o.removed, "pending_until": o.pending_until and o.pending_until.isoformat()}
             for o in receipt.outcomes
         ]
-    row: tuple[object, ...] = (FORGOTTEN.forget_id, FORGOTTEN.owner, 0, 7, ASKED, 2, 5, [])
+    id = FORGOTTEN.forget_id
+    row: tuple[object, ...] = (id, id, True, FORGOTTEN.owner, 0, 7, ASKED, 2, 5, [])
     with psycopg.connect(store.environment["EMBERLOG_KEYS_DSN"]) as connection:
         connection.execute(
-            "INSERT INTO keys_g1.forgetting VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
+            "INSERT INTO keys_g1.forgetting VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
             (*row, receipt and receipt.receipt_id, Jsonb(told) if receipt else None),
         )
 
