@@ -12,6 +12,7 @@ from typing import Any
 import psycopg
 import pytest
 from msgspec.structs import replace
+from prometheus_client import generate_latest
 from psycopg import sql
 
 from ops.forgetting.needles import Needles
@@ -266,6 +267,10 @@ async def test_one_changed_bit_of_a_sealed_value_is_noticed_and_stops_nothing(st
         expected = [row for row in await untouched.rows(live) if row[0] != memory]
         assert expected
         assert await copy.rows(live) == expected
+        # this process folded it all, and counted it
+        counted = generate_latest()
+        assert b'emberlog_projection_records_total{view="thermal"}' in counted
+        assert story.found_in([counted]) == set()
         # what is parked stays in the list of what waits for a person, without what cannot be opened
         listed = "SELECT parked_id::text, value IS NULL FROM parked_work"
         lot = dict(await copy.rows(listed))
