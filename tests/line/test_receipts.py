@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+import pytest
+
 from ops.local.addresses import ServiceAddresses
 from schemas.types import ReceiptIssued
 from tests.line.conftest import MakeLine
@@ -14,6 +16,7 @@ from tests.line.support.waiting import until
 DAYS = 12
 
 
+@pytest.mark.slow
 async def test_a_receipt_on_the_log_says_until_when_backups_hold_it(services: ServiceAddresses, make_line: MakeLine) -> None:
     async with running(make_line(services, settings={"EMBERLOG_BACKUP_RETENTION_DAYS": str(DAYS)})) as line:
         ida = Speaker(line, "default/user/ida")
