@@ -56,7 +56,8 @@ def _show(found: dict[str, Any]) -> None:
     from ops.forgetting.stores import BACKUPS
 
     out = console()
-    out.print(plain(f"forgetting {found['forget_id']}: {found['memories']} memories, asked for at {found['asked_at']}"))
+    memories = "1 memory" if found["memories"] == 1 else f"{found['memories']} memories"
+    out.print(plain(f"forgetting {found['forget_id']}: {memories}, asked for at {found['asked_at']}"))
     if found["stores"]:
         rows = [(s["store"], s["removed"] if s["pending_until"] is None else "", _still(found, s)) for s in found["stores"]]
         rows += [(what, "", f"until {command}, where none ran since") for what, command in found["until_command"].items()]
