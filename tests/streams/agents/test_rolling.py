@@ -150,7 +150,6 @@ async def test_the_segments_of_a_quiet_partition_hold_its_last_words_no_more(own
     inbox = own_bench.topics.inbox
     async with own_bench.worker("admit"):
         await publish(own_bench, 0, MARKER)
-        await until_it_reaches(own_bench, 1, 1)
         assert own_kafka.holding(inbox, MARKER) == ["00000000000000000000.log"]
         await until(lambda: not own_kafka.holding(inbox, MARKER), "the marker left the disk")
         await until_it_reaches(own_bench, 2, 2)
@@ -160,8 +159,14 @@ async def test_the_segments_of_a_quiet_partition_hold_its_last_words_no_more(own
 async def test_while_the_broker_is_away_the_neutral_record_waits(own_kafka: QuickKafka, own_bench: Bench) -> None:
     async with own_bench.worker("admit"):
         await publish(own_bench, 0, MARKER)
-        await until_it_reaches(own_bench, 1, 1)
+        await until(lambda: _is_purged(own_bench), "the turn is purged")
         await asyncio.to_thread(own_kafka.kill)
         await asyncio.sleep(2 * rolling.ROLL_AFTER_S)  # it is due meanwhile
         await asyncio.to_thread(own_kafka.restart)
         await until(lambda: not own_kafka.holding(own_bench.topics.inbox, MARKER), "the marker left the disk", 90)
+
+
+async def _is_purged(bench: Bench) -> bool:
+    # a broker that is slow to begin has let the partition fall quiet by then: the neutral record may be there too
+    begin, _ = await reach(bench)
+    return begin > 0
