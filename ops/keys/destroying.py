@@ -1,8 +1,8 @@
 """Destroying keys: what was sealed under them is gone, wherever its copies are.
 
 A tombstone stays behind, so that no key is made again for what was forgotten. Each call is one transaction and may be repeated;
-it returns how many keys it destroyed itself. A process that read a key before uses it no more from its next call on. The bytes
-leave Postgres' files and write-ahead log with ``ops.vacuuming``, backups as those expire.
+it returns how many keys it destroyed itself. A process that read a key before opens nothing with it from its next call on. The
+bytes leave Postgres' files and write-ahead log with ``ops.vacuuming``, backups as those expire.
 """
 
 from __future__ import annotations

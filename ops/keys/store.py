@@ -62,7 +62,8 @@ class _Found(NamedTuple):
 class PostgresKeys:
     """Keys in ``database``. Keys that were found are cached for a while, that one is gone for good.
 
-    Every call looks first whether anything was destroyed since the last one, so none begins to use a key that is gone.
+    Whoever opens looks first whether anything was destroyed since, so none begins to open with a key that is gone. What is sealed
+    with one cannot be read, so sealing, which goes record by record, does without that look.
     """
 
     def __init__(self, database: KeyDatabase) -> None:
@@ -122,7 +123,6 @@ class PostgresKeys:
         """A key for each subject, None where it was forgotten: two queries for 10,000. Raises KeysUnavailable, KeyLost."""
         found: dict[Subject, SivKey | None] = {}
         missing: dict[Subject, None] = {}
-        await self._database.see_epoch()
         for subject in subjects:
             if (hit := self._by_subject.get(subject)) is not None:
                 found[subject] = hit[0]
