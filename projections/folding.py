@@ -16,7 +16,7 @@ from psycopg.types.json import Jsonb
 
 from projections.records import Placed, Source
 from projections.rows import Changes, Key, Row, Rows, Wanted
-from projections.view import Table, Target
+from projections.view import Table, Target, quoted
 
 AT_ONCE = 64
 """From so many rows on COPY costs less than a statement for each."""
@@ -59,10 +59,11 @@ async def load(target: Target, wanted: Wanted, rows: Rows) -> None:
     """Read what is wanted into ``rows``."""
     for (table, columns), values in wanted.values.items():
         assert table.row is not None
-        query = _query(table, columns).format(name=target.name(table))
+        (given, same), shown = _by(table, columns), ", ".join(f't."{name}"' for name in table.names)
+        query = f"SELECT {shown} FROM {given} JOIN {target.name(table)} AS t ON {same}".encode()
         for batch in _batches(sorted(values)):
             async with target.conn.cursor(binary=True) as cursor:
-                await cursor.execute(query.encode(), [list(column) for column in zip(*batch, strict=True)])
+                await cursor.execute(query, _columns(batch))
                 found = [table.row(*values) for values in await cursor.fetchall()]
             rows.load(table, found)
         rows.know(table, columns, values)
@@ -94,24 +95,23 @@ async def _write(target: Target, table: Table, changes: Changes) -> None:
 
 
 async def _delete(target: Target, table: Table, keys: Sequence[Key]) -> None:
+    wanted, same = _by(table, table.key)
+    statement = f"DELETE FROM {target.name(table)} AS t USING {wanted} WHERE {same}".encode()
     for batch in _batches(keys):
-        types = {column.name: column.type for column in table.columns}
-        lists = ", ".join(f"%s::{types[name]}[]" for name in table.key)
-        names = ", ".join(f'"{name}"' for name in table.key)
-        same = " AND ".join(f't."{name}" = w."{name}"' for name in table.key)
-        statement = f"DELETE FROM {target.name(table)} AS t USING unnest({lists}) AS w ({names}) WHERE {same}"
-        await target.conn.execute(statement.encode(), [list(column) for column in zip(*batch, strict=True)])
+        await target.conn.execute(statement, _columns(batch))
 
 
 @cache
-def _query(table: Table, columns: tuple[str, ...]) -> str:
-    """SELECT of rows by ``columns``, with the table's name as ``{name}``."""
+def _by(table: Table, columns: tuple[str, ...]) -> tuple[str, str]:
+    """SQL for values of ``columns``, a list for each as parameters, as rows ``w``; and for a row ``t`` being one of them."""
     types = {column.name: column.type for column in table.columns}
     lists = ", ".join(f"%b::{types[name]}[]" for name in columns)
-    names = ", ".join(f'"{name}"' for name in columns)
     same = " AND ".join(f't."{name}" = w."{name}"' for name in columns)
-    shown = ", ".join(f't."{name}"' for name in table.names)
-    return f"SELECT {shown} FROM unnest({lists}) AS w ({names}) JOIN {{name}} AS t ON {same}"
+    return f"unnest({lists}) AS w ({quoted(columns)})", same
+
+
+def _columns(values: Sequence[Key]) -> list[list[Any]]:
+    return [list(column) for column in zip(*values, strict=True)]
 
 
 def _values(table: Table, rows: Iterable[Row]) -> Iterator[Sequence[Any]]:

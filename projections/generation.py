@@ -195,12 +195,17 @@ async def rebuild_lock(conn: AsyncConnection[Any], view: str) -> AsyncIterator[b
                 await conn.execute("SELECT pg_advisory_unlock(%s, hashtext(%s))", (REBUILD_LOCK, view))
 
 
-async def drop_unfinished(conn: AsyncConnection[Any], view: str) -> None:
-    """Drop what rebuilds and comparisons left that did not end. Call it only while holding the view's rebuild lock."""
+async def unfinished(conn: AsyncConnection[Any], view: str) -> list[int]:
+    """Numbers of the generations that are being built, or were left by a rebuild that did not end."""
     cursor = await conn.execute(
         "SELECT generation FROM public.emberlog_view_generation WHERE view = %s AND state = 'building'", (view,)
     )
-    for (number,) in await cursor.fetchall():
+    return [row[0] for row in await cursor.fetchall()]
+
+
+async def drop_unfinished(conn: AsyncConnection[Any], view: str) -> None:
+    """Drop what rebuilds and comparisons left that did not end. Call it only while holding the view's rebuild lock."""
+    for number in await unfinished(conn, view):
         await drop(conn, view, number)
     await conn.execute(f"DROP SCHEMA IF EXISTS {scratch_of(view)} CASCADE")
 

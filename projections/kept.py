@@ -14,7 +14,7 @@ import psycopg
 import structlog
 from psycopg import AsyncConnection
 
-from projections.generation import drop_unfinished, rebuild_lock, schema_of, scratch_of
+from projections.generation import drop_unfinished, rebuild_lock, schema_of, scratch_of, unfinished
 from projections.records import Placed
 from projections.view import Target, View
 from schemas.types import MemoryForgotten, OwnerErased, ParkedResolved
@@ -43,10 +43,7 @@ async def unfinished_cleared(conn: AsyncConnection[Any], view: str, topic: str, 
 
 
 async def _unfinished(conn: AsyncConnection[Any], view: str) -> list[str]:
-    cursor = await conn.execute(
-        "SELECT generation FROM public.emberlog_view_generation WHERE view = %s AND state = 'building'", (view,)
-    )
-    schemas = [schema_of(view, row[0]) for row in await cursor.fetchall()] + [scratch_of(view)]
+    schemas = [schema_of(view, number) for number in await unfinished(conn, view)] + [scratch_of(view)]
     cursor = await conn.execute("SELECT nspname FROM pg_namespace WHERE nspname = ANY(%s)", (schemas,))
     return [row[0] for row in await cursor.fetchall()]
 

@@ -149,13 +149,13 @@ class Rows:
         return self._held[table].now.values()
 
     def _must_be_known(self, table: Table, columns: tuple[str, ...], value: Key) -> None:
-        if self._complete or value in self._known[table, columns] or value in self._held[table].now:
+        if self._complete or value in self._known[table, columns]:
             return
-        # a row may also be known by what it was found by
-        if columns == table.key and any(
-            (value_of,) in self._known[table, (c,)] for c, value_of in self._held[table].parts(value)
-        ):
-            return
+        if columns == table.key:
+            held = self._held[table]
+            # a key is also known by its row, and by a part of it by which all rows were found
+            if value in held.now or any((part,) in self._known[table, (column,)] for column, part in held.parts(value)):
+                return
         raise LookupError(f"a fold looked at {table.name} by {', '.join(columns)} without having wanted that")
 
 

@@ -56,18 +56,18 @@ class Table:
 
     @cached_property
     def quoted(self) -> str:
-        return _quoted(self.names)
+        return quoted(self.names)
 
     def create(self, schema: str) -> str:
         """CREATE TABLE with its primary key."""
         lines = [f'"{c.name}" {c.type}{"" if c.null else " NOT NULL"}' for c in self.columns]
         lines += [f'"{name}" {definition}' for name, definition in self.generated]
-        lines += [f"UNIQUE ({_quoted(columns)})" for columns in self.unique]
-        return f"CREATE TABLE {schema}.{self.name} ({', '.join(lines)}, PRIMARY KEY ({_quoted(self.key)}))"
+        lines += [f"UNIQUE ({quoted(columns)})" for columns in self.unique]
+        return f"CREATE TABLE {schema}.{self.name} ({', '.join(lines)}, PRIMARY KEY ({quoted(self.key)}))"
 
     def upsert(self, schema: str) -> str:
         """INSERT of one row that replaces the row of the same key."""
-        keys = _quoted(self.key)
+        keys = quoted(self.key)
         rest = [n for n in self.names if n not in self.key]
         change = ", ".join(f'"{n}" = EXCLUDED."{n}"' for n in rest)
         marks = ", ".join(["%s"] * len(self.names))
@@ -75,7 +75,8 @@ class Table:
         return f"INSERT INTO {schema}.{self.name} AS t ({self.quoted}) VALUES ({marks}) ON CONFLICT ({keys}) {do}"
 
 
-def _quoted(columns: Iterable[str]) -> str:
+def quoted(columns: Iterable[str]) -> str:
+    """Names of columns in a statement."""
     return ", ".join(f'"{column}"' for column in columns)
 
 
@@ -91,8 +92,6 @@ class Target:
 
     async def upsert(self, table: Table, rows: Sequence[Row]) -> None:
         """Write whole rows (values in the order of the table's columns); at most one row per key."""
-        if not rows:
-            return
         await self.run(table.upsert(self.schema), rows)
 
     async def run(self, statement: str, rows: Iterable[Row]) -> None:

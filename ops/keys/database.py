@@ -28,7 +28,7 @@ Row = tuple[Any, ...]
 Connection = psycopg.AsyncConnection[Row]
 
 # every look-up goes by a key; statistics of a table that was empty a moment ago would have it read as a whole
-BY_KEY = "SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off"
+BY_KEY = ("enable_seqscan = off", "enable_hashjoin = off", "enable_mergejoin = off")
 _PREPARING = "SELECT pg_advisory_xact_lock(hashtext('emberlog_keys'))"
 _STORE_WIDE = """
 INSERT INTO emberlog_owner (reference, tenant, kind, id, wrapped, master) VALUES (%s, '', 'system', '', %s, %s)
@@ -160,4 +160,4 @@ def batches(items: Sequence[T], size: int = BATCH) -> list[list[T]]:
 
 async def _configure(connection: Connection) -> None:
     await connection.set_isolation_level(psycopg.IsolationLevel.READ_COMMITTED)
-    await connection.execute(BY_KEY)
+    await connection.execute(";".join(f"SET {setting}" for setting in BY_KEY).encode())

@@ -115,7 +115,8 @@ class ErasingView:
         forgettings = _forgettings(events)
         # with what is noted of it here: whoever is killed in between has done neither
         destroyer = self._destroyer.within(target.conn)
-        await target.conn.execute(f"{BY_KEY}; SET LOCAL synchronous_commit = on".replace("SET enable", "SET LOCAL enable"))
+        settings = (*BY_KEY, "synchronous_commit = on")
+        await target.conn.execute(";".join(f"SET LOCAL {setting}" for setting in settings))
         await destroyer.hold({forgetting.owner for forgetting in forgettings.values()} | ({""} if resolved else set()))
         # before anything is destroyed: a request that was decided earlier than a forgetting goes with it
         await destroyer.settle({(p.record.meta.owner, p.record.meta.command_id): p.record.meta.cause for p in events})
