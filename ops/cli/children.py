@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from ops.cli.errors import CliError, TimedOut
+from ops.cli.interrupts import check
 from ops.cli.target import Target, target_line
 
 POLL_S = 0.02
@@ -85,10 +86,14 @@ class Child:
 
 
 def wait_ready(children: Iterable[Child], timeout_s: float, on_ready: Callable[[Child], None] = lambda _: None) -> None:
-    """Wait until every child is ready. Raises CliError with its last log lines when one ends, TimedOut after ``timeout_s``."""
+    """Wait until every child is ready.
+
+    Raises CliError with its last log lines when one ends, TimedOut after ``timeout_s``, Stopped when a signal comes.
+    """
     waiting = list(children)
     deadline = time.monotonic() + timeout_s
     while waiting:
+        check()
         for child in list(waiting):
             if child.ready:
                 waiting.remove(child)

@@ -1,17 +1,24 @@
-"""Ctrl-C and SIGTERM of commands that run a set: one signal stops it in order, never in the middle of starting a service.
+"""Ctrl-C and SIGTERM of commands that run a set: noted when they come, acted on at the points that ask.
 
-with handled():            # around the command: a signal raises Stopped, once
-    with shielded():       # around what must not be torn: a signal waits for its end
-        ...
+with handled():            # around the command
+    check()                # raises Stopped, once, if a signal has come
+    run(coroutine)         # as asyncio.run; a signal cancels it, and Stopped is raised
+    ...
+
+Nothing is raised from the signal handler itself. It may run inside any code, also where Python drops exceptions (a weak
+reference's callback while a module is imported, a ``__del__``): a stop raised there is lost, and the set runs on for ever.
 """
 
 from __future__ import annotations
 
+import asyncio
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any, TypeVar
 
+T = TypeVar("T")
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -20,9 +27,9 @@ class Stopped(BaseException):
 
 
 class _State:
-    depth = 0
     came = False
     raised = False
+    wake: Callable[[], object] | None = None
 
 
 _state = _State()
@@ -30,13 +37,8 @@ _state = _State()
 
 def _on_signal(number: int, frame: FrameType | None) -> None:
     _state.came = True
-    _raise_if_due()
-
-
-def _raise_if_due() -> None:
-    if _state.came and not _state.raised and _state.depth == 0:
-        _state.raised = True  # what comes later finds us stopping already
-        raise Stopped
+    if _state.wake is not None:
+        _state.wake()
 
 
 @contextmanager
@@ -45,7 +47,7 @@ def handled() -> Iterator[None]:
 
     By a function, not by ignoring them: children would inherit that, and a broker that ignores SIGTERM cannot be stopped.
     """
-    _state.depth, _state.came, _state.raised = 0, False, False
+    _state.came, _state.raised, _state.wake = False, False, None
     before = [signal.signal(number, _on_signal) for number in SIGNALS]
     try:
         yield
@@ -54,12 +56,28 @@ def handled() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-@contextmanager
-def shielded() -> Iterator[None]:
-    """Let the block end before a signal stops us."""
-    _state.depth += 1
+def check() -> None:
+    """Raise Stopped if a signal has come; what comes later finds us stopping already."""
+    if _state.came and not _state.raised:
+        _state.raised = True
+        raise Stopped
+
+
+def run(work: Coroutine[Any, Any, T]) -> T:
+    """Run ``work`` in an event loop of its own. A signal cancels it, which lets it clean up, and Stopped is raised."""
     try:
-        yield
+        return asyncio.run(_cancelled_by_signal(work))
+    except asyncio.CancelledError:
+        check()
+        raise
+
+
+async def _cancelled_by_signal(work: Coroutine[Any, Any, T]) -> T:
+    loop, task = asyncio.get_running_loop(), asyncio.ensure_future(work)
+    _state.wake = lambda: loop.call_soon_threadsafe(task.cancel)
+    if _state.came:
+        task.cancel()
+    try:
+        return await task
     finally:
-        _state.depth -= 1
-    _raise_if_due()
+        _state.wake = None

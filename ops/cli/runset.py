@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Self
 
 from ops.cli.children import Child, check_running, stop_all, wait_ready
 from ops.cli.errors import CliError
-from ops.cli.interrupts import shielded
+from ops.cli.interrupts import check
 from ops.cli.target import Target, external, uses_own_services
 from ops.settings import Settings
 
@@ -71,10 +71,11 @@ class RunningSet:
         logs = self.settings.data_dir / "logs"
         for name, arguments in (("worker", ["worker"]), ("projector", ["project"])):
             self._children.append(Child(name, "ops.cli.main", arguments, logs))
-        with shielded():
-            self._target = external(self.settings) if own else self._embedded()
+        self._target = external(self.settings) if own else self._embedded()
+        check()
         self._say("creating topics and tables")
         self._set_up()
+        check()
         for child in self._children:
             child.send_target(self.target)
         self._say("starting worker and projector")
@@ -91,9 +92,7 @@ class RunningSet:
     def _set_up(self) -> None:
         from ops.wiring_setup import set_up
 
-        # a signal that tears an event loop apart can leave its tasks waiting for ever; this takes a second
-        with shielded():
-            made = asyncio.run(set_up(self.settings, self.target.bootstrap, self.target.dsn))
+        made = asyncio.run(set_up(self.settings, self.target.bootstrap, self.target.dsn))
         for line in made.advice:
             self._say(f"warning: {line}")
 
@@ -113,17 +112,14 @@ class RunningSet:
         os.write(self._lock, str(os.getpid()).encode())
 
     def watch(self) -> None:
-        """Return never; raises CliError when a child ends by itself."""
+        """Return never; raises Stopped when a signal comes, CliError when a child ends by itself."""
         while True:
+            check()
             check_running(self._children)
             time.sleep(WATCH_S)
 
     def stop(self) -> None:
         """Stop processes first, then the services that were started here. Data stays."""
-        with shielded():
-            self._stop()
-
-    def _stop(self) -> None:
         stop_all(self._children)
         self._children.clear()
         if self._services is not None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,9 +10,9 @@ from pathlib import Path
 
 from rich.console import Console
 
+from ops.cli import interrupts
 from ops.cli.children import Child, stop_all, wait_ready
 from ops.cli.errors import CliError
-from ops.cli.interrupts import shielded
 from ops.cli.runset import RunningSet, is_running
 from ops.demo.steps import Steps, steps_for
 from ops.settings import Settings
@@ -48,8 +47,7 @@ def run(settings: Settings, options: DemoOptions, out: Console, progress: Consol
         return play(demo, options, out, steps_for(progress), began)
     finally:
         if not options.keep:
-            with shielded():
-                _remove(demo.data_dir)
+            _remove(demo.data_dir)
 
 
 def _remove(folder: Path) -> None:
@@ -65,7 +63,7 @@ def _sample(settings: Settings, options: DemoOptions, out: Console, steps: Steps
     from ops.demo import play, script, show
 
     with steps, RunningSet(settings, steps.say, lambda: play.warm_up(settings)) as running:
-        played = asyncio.run(play.play(running.target, script.load_script(play.utc_now()), steps))
+        played = interrupts.run(play.play(running.target, script.load_script(play.utc_now()), steps))
         steps.say("stopping")
     if options.json:
         print_json(show.to_json(played, play.utc_now(), time.monotonic() - began))
@@ -86,7 +84,7 @@ def _locomo(settings: Settings, options: DemoOptions, out: Console, steps: Steps
     recording, port = locomo.write_recording(loaded, settings.data_dir), locomo.free_port()
     settings = settings.model_copy(update=locomo.model_settings(port))
     with steps, _endpoint(recording, port, settings.data_dir / "logs"), RunningSet(settings, steps.say) as running:
-        played = asyncio.run(locomo.play(running.target, loaded, steps))
+        played = interrupts.run(locomo.play(running.target, loaded, steps))
         steps.say("stopping")
     if options.json:
         print_json(locomo_show.to_json(played, time.monotonic() - began))
