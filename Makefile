@@ -62,7 +62,8 @@ up: jars ## start everything and keep it running; Ctrl-C stops it, data stays
 	@$(BIN)/emberlog up
 
 test: jars ## the test suite, under ten minutes; TEST_PROCESSES=1 for one file after another
-	@$(BIN)/pytest -m "not slow and not prove" -n $(TEST_PROCESSES) --dist loadfile
+	@# in their order on disk: files that share a running set follow each other, so that it is started once per process
+	@$(BIN)/pytest -m "not slow and not prove" -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
 
 slow: jars ## the tests marked slow
 	@$(BIN)/pytest -m slow
