@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -202,6 +203,16 @@ async def run_worker(
                 await replayed(bootstrap, keys_dsn(settings, dsn), settings.topics)
             log.info("worker starts", agents=sorted(agents), rules_only=settings.rules_only)
             await worker.run_worker(config, stop, on_ready)
+
+
+async def embed_again(settings: Settings, bootstrap: str, dsn: str, progress: Callable[[int, int], None]) -> int:
+    """Embed the whole log with the embedder of ``settings``, beside the agents that run; how many records were looked at."""
+    from streams import reembedding
+
+    async with registered_schemas(settings), worker_config(settings, bootstrap, dsn, frozenset({"embed"})) as config:
+        await replayed(bootstrap, keys_dsn(settings, dsn), settings.topics)
+        apart = reembedding.apart_of(config.embedder.name)
+        return await reembedding.embed_again(replace(config, apart=apart), progress)
 
 
 def view_settings(settings: Settings) -> ViewSettings:

@@ -24,7 +24,8 @@ class WorkerConfig:
     ``state_dsn`` is the database of the decider's materialised state; ``keys`` seal and open values and key the fingerprints,
     ``directory`` knows owners by their references; ``recent`` must be the object that ``extractor`` asks for nearest memories,
     where there is one; ``precision`` is that of vectors on memory.embeddings,
-    and ``embed_messages`` whether messages get some.
+    and ``embed_messages`` whether messages get some. ``apart`` stands behind the names of consumer groups and stages of a worker
+    that does its work beside the regular ones, from the first record on.
     """
 
     bootstrap: str
@@ -41,6 +42,7 @@ class WorkerConfig:
     policy: ThermalPolicy = ThermalPolicy()  # noqa: RUF009 - frozen
     agents: frozenset[str] = frozenset(AGENTS)
     group_prefix: str = "emberlog"
+    apart: str = ""
     max_in_flight: int = 32
     call_timeout_s: float = 60.0
     attempts: int = 4
@@ -53,4 +55,4 @@ class WorkerConfig:
 
     def group(self, agent: str) -> str:
         """Consumer group of one agent: each has its own, so that workers may run any subset."""
-        return f"{self.topics.prefix}{self.group_prefix}-{agent}"
+        return f"{self.topics.prefix}{self.group_prefix}-{agent}{self.apart}"

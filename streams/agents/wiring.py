@@ -86,7 +86,7 @@ class Agents:
 
     def _stage(self, name: str, handle: Any, *, in_flight: int, alone: bool = False) -> Stage:
         stage = Stage(
-            name,
+            name + self.config.apart,
             handle,
             self.lot,
             attempts=self.config.attempts,
