@@ -5,6 +5,7 @@ from __future__ import annotations
 import resource
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ COMMANDS = (
     "demo", "up", "publish", "recall", "forget", "erase", "receipt", "remember", "revise", "pin", "unpin", "link", "unlink",
     "tail", "status", "counts", "verify", "rebuild", "setup", "worker", "project", "settings", "parked list", "parked show",
     "parked retry", "parked drop", "owner show", "owner alias", "owner list", "keys check", "keys backup", "keys restore",
-    "keys rotate",
+    "keys rotate", "vacuum", "redecide", "reembed", "undo",
 )  # fmt: skip
 NEED_A_RUNNING_SET = (
     ("tail",), ("recall", "x", "--owner", "u-1"), ("verify",), ("parked", "retry", "--all"), ("status",), ("worker",),
@@ -64,8 +65,10 @@ def test_services_that_do_not_answer_are_named_without_their_password(tmp_path: 
         "EMBERLOG_MASTER_KEY": "A" * 43 + "=",
     }
     cli = Cli(tmp_path, away)
-    for command in (("tail",), ("counts",), ("verify", "thermal"), ("publish", "--owner", "u", "--text", "hello"), ("setup",)):
-        error = cli.fails(*command, code=3)
+    commands = (("tail",), ("counts",), ("verify", "thermal"), ("publish", "--owner", "u", "--text", "hello"), ("setup",))
+    with ThreadPoolExecutor() as side_by_side:  # each waits some seconds for an answer
+        errors = list(side_by_side.map(lambda command: cli.fails(*command, code=3), commands))
+    for error in errors:
         assert "cannot be reached" in error or "does not answer" in error
         assert "correct-horse" not in error
         assert "error connecting" not in error, "a pool's own words"
