@@ -9,6 +9,7 @@ ProjectionError
 ├── NotInstalled       the tables do not exist (yet)
 ├── RebuildRunning     somebody rebuilds or verifies this view already
 ├── DigestMismatch     a rebuild differs from the live tables and was not promoted
+├── WrongState         no generation of the view is in the state that this needs
 ├── CatchUpTimeout     a target was not reached within the time given
 └── NotFollowed        the views still hold what was forgotten since
 """
@@ -53,6 +54,10 @@ class RebuildRunning(ProjectionError):
 
 class DigestMismatch(ProjectionError):
     """Live and rebuilt tables differ."""
+
+
+class WrongState(ProjectionError):
+    """The view has no generation that this can be done with."""
 
 
 class CatchUpTimeout(ProjectionError):

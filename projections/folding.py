@@ -28,6 +28,8 @@ class FoldingView(ABC):
     """Base of such views; a subclass has a name, a version, tables and sources, as ``projections.view.View`` asks for."""
 
     name: ClassVar[str]
+    forgets: ClassVar[bool] = True
+    """Whether its rows hold anything that a forgetting takes away."""
     version: ClassVar[int]
     tables: ClassVar[tuple[Table, ...]]
     sources: tuple[Source, ...]

@@ -72,11 +72,37 @@ async def install(dsn: str, views: Sequence[View]) -> None:
         await conn.execute("SET LOCAL synchronous_commit = on")
         await conn.execute("SELECT pg_advisory_xact_lock(%s)", (INSTALL_LOCK,))
         await conn.execute(tables.GENERATIONS)
+        await conn.execute(tables.GENERATIONS_OF_BEFORE)
         for view in views:
             if await _live(conn, view.name) is None:
                 generation = await create(conn, view, state="live")
                 await _build(conn, tables.create_indexes(view, generation.schema))
                 await publish(conn, view, generation)
+
+
+async def upgrade(conn: AsyncConnection[Any]) -> None:
+    """Bring a list of generations that an older version made up to date; nothing happens where there is none."""
+    async with conn.transaction():
+        await conn.execute("SELECT pg_advisory_xact_lock(%s)", (INSTALL_LOCK,))
+        await conn.execute(tables.GENERATIONS_OF_BEFORE)
+
+
+_NEXT = "SELECT coalesce(max(generation), 0) + 1 FROM public.emberlog_view_generation WHERE view = %s"
+
+
+async def renumber(conn: AsyncConnection[Any], old: Generation) -> Generation:
+    """Give a generation the next free number; it can be written to then. Call it inside a transaction."""
+    cursor = await conn.execute(_NEXT, (old.view,))
+    row = await cursor.fetchone()
+    assert row is not None
+    new = Generation(old.view, row[0], schema_of(old.view, row[0]), old.fold_version)
+    await conn.execute(f"ALTER SCHEMA {old.schema} RENAME TO {new.schema}")
+    await conn.execute(f"UPDATE {new.schema}.checkpoint SET retired = false")
+    await conn.execute(
+        "UPDATE public.emberlog_view_generation SET generation = %s WHERE view = %s AND generation = %s",
+        (new.number, old.view, old.number),
+    )
+    return new
 
 
 async def create(conn: AsyncConnection[Any], view: View, state: str = "building") -> Generation:
@@ -159,25 +185,38 @@ async def lock_published(conn: AsyncConnection[Any], view: View) -> None:
 async def switch(conn: AsyncConnection[Any], view: View, new: Generation) -> None:
     """Make ``new`` the live generation, keep the one before it. Call it inside the transaction that re-points the names."""
     await conn.execute(
-        "UPDATE public.emberlog_view_generation SET state = 'kept' WHERE view = %s AND state = 'live'", (view.name,)
+        "UPDATE public.emberlog_view_generation SET state = 'kept', since = now() WHERE view = %s AND state = 'live'",
+        (view.name,),
     )
-    await conn.execute(
-        "UPDATE public.emberlog_view_generation SET state = 'live' WHERE view = %s AND generation = %s", (view.name, new.number)
-    )
+    await mark(conn, new, "live")
     await publish(conn, view, new)
 
 
+async def mark(conn: AsyncConnection[Any], generation: Generation, state: str) -> None:
+    """Give a generation another state, from now on."""
+    await conn.execute(
+        "UPDATE public.emberlog_view_generation SET state = %s, since = now() WHERE view = %s AND generation = %s",
+        (state, generation.view, generation.number),
+    )
+
+
+async def in_state(conn: AsyncConnection[Any], view: str, *states: str) -> list[Generation]:
+    """A view's generations in any of ``states``, the one that came to it last first."""
+    cursor = await conn.execute(
+        "SELECT generation, fold_version FROM public.emberlog_view_generation WHERE view = %s AND state = ANY(%s) "
+        "ORDER BY since DESC, generation DESC",
+        (view, list(states)),
+    )
+    return [Generation(view, number, schema_of(view, number), version) for number, version in await cursor.fetchall()]
+
+
 async def drop_old(conn: AsyncConnection[Any], view: str, keep: int = 1) -> list[int]:
-    """Drop all kept generations but the ``keep`` newest; the numbers that went.
+    """Drop all kept generations but the ``keep`` that were live last; the numbers that went.
 
     Call it only while holding the view's rebuild lock. A schema that a long reader still holds is left for the next time.
     """
-    cursor = await conn.execute(
-        "SELECT generation FROM public.emberlog_view_generation WHERE view = %s AND state = 'kept' ORDER BY generation DESC",
-        (view,),
-    )
-    kept = [row[0] for row in await cursor.fetchall()]
-    return [number for number in kept[keep:] if await drop(conn, view, number)]
+    kept = await in_state(conn, view, "kept")
+    return [old.number for old in kept[keep:] if await drop(conn, view, old.number)]
 
 
 @asynccontextmanager
@@ -197,16 +236,18 @@ async def rebuild_lock(conn: AsyncConnection[Any], view: str) -> AsyncIterator[b
 
 async def unfinished(conn: AsyncConnection[Any], view: str) -> list[int]:
     """Numbers of the generations that are being built, or were left by a rebuild that did not end."""
-    cursor = await conn.execute(
-        "SELECT generation FROM public.emberlog_view_generation WHERE view = %s AND state = 'building'", (view,)
-    )
-    return [row[0] for row in await cursor.fetchall()]
+    return [generation.number for generation in await in_state(conn, view, "building")]
 
 
 async def drop_unfinished(conn: AsyncConnection[Any], view: str) -> None:
     """Drop what rebuilds and comparisons left that did not end. Call it only while holding the view's rebuild lock."""
     for number in await unfinished(conn, view):
         await drop(conn, view, number)
+    await drop_scratch(conn, view)
+
+
+async def drop_scratch(conn: AsyncConnection[Any], view: str) -> None:
+    """Drop a comparison's tables. Call it only while holding the view's rebuild lock."""
     await conn.execute(f"DROP SCHEMA IF EXISTS {scratch_of(view)} CASCADE")
 
 

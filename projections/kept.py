@@ -1,8 +1,9 @@
 """Generations beside the live one: nobody brings them up to the log, and yet they must hold nothing that is forgotten.
 
-To those that are kept after a promotion, whatever removes text is applied when the live generation comes to it. Their checkpoint
-stays where it is: whoever goes on from there later meets the same records again, and a forgetting may be applied twice. What a
-killed rebuild or verify left is dropped.
+To those that are ready to be promoted, or kept after a promotion, whatever removes text is applied when the live generation comes
+to it. Their checkpoint stays where it is: whoever goes on from there later meets the same records again, and a forgetting may be
+applied twice. While one is brought up to the log it counts as unfinished: it meets forgettings by itself. What a killed rebuild,
+promotion, rollback or verify left is dropped.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import psycopg
 import structlog
 from psycopg import AsyncConnection
 
-from projections.generation import drop_unfinished, rebuild_lock, schema_of, scratch_of, unfinished
+from projections.generation import drop_unfinished, in_state, rebuild_lock, schema_of, scratch_of, unfinished
 from projections.records import Placed
 from projections.view import Target, View
 from schemas.types import MemoryForgotten, OwnerErased, ParkedResolved
@@ -60,23 +61,20 @@ async def _passed(conn: AsyncConnection[Any], schema: str, topic: str, partition
 
 
 async def clear(conn: AsyncConnection[Any], view: View, forgettings: Sequence[Placed]) -> None:
-    """Apply ``forgettings`` to the kept generations of ``view``. Call it inside the transaction of the live one.
+    """Apply ``forgettings`` to the ready and kept generations of ``view``. Call it inside the transaction of the live one.
 
     The tables of another version of the fold are not known here: such a generation is dropped.
     """
-    if not forgettings:
+    # a fold that does not forget may not meet them before their time either: an audit chain would be another
+    if not forgettings or not getattr(view, "forgets", True):
         return
-    cursor = await conn.execute(
-        "SELECT generation, fold_version FROM public.emberlog_view_generation WHERE view = %s AND state = 'kept'", (view.name,)
-    )
-    for number, version in await cursor.fetchall():
-        schema = schema_of(view.name, number)
-        if version == view.version:
-            await view.apply(Target(conn, schema), forgettings)
+    for beside in await in_state(conn, view.name, "ready", "kept"):
+        if beside.fold_version == view.version:
+            await view.apply(Target(conn, beside.schema), forgettings)
             continue
-        await conn.execute(f"DROP SCHEMA IF EXISTS {schema} CASCADE")
+        await conn.execute(f"DROP SCHEMA IF EXISTS {beside.schema} CASCADE")
         await conn.execute(
-            "DELETE FROM public.emberlog_view_generation WHERE view = %s AND generation = %s AND state = 'kept'",
-            (view.name, number),
+            "DELETE FROM public.emberlog_view_generation WHERE view = %s AND generation = %s AND state <> 'live'",
+            (view.name, beside.number),
         )
-        log.warning("dropped a kept generation of an older fold: something was forgotten", view=view.name, generation=number)
+        log.warning("dropped a generation of another fold: something was forgotten", view=view.name, generation=beside.number)

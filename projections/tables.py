@@ -16,13 +16,30 @@ GENERATIONS = """
 CREATE TABLE IF NOT EXISTS public.emberlog_view_generation (
     view text NOT NULL,
     generation integer NOT NULL,
-    state text NOT NULL CHECK (state IN ('building', 'live', 'kept')),
+    state text NOT NULL CHECK (state IN ('building', 'ready', 'live', 'kept')),
     fold_version integer NOT NULL,
     created_at timestamptz NOT NULL DEFAULT now(),
+    since timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (view, generation)
 );
 CREATE UNIQUE INDEX IF NOT EXISTS emberlog_view_generation_live ON public.emberlog_view_generation (view) WHERE state = 'live';
 """
+GENERATIONS_OF_BEFORE = """
+DO $$ BEGIN
+    IF EXISTS (SELECT FROM pg_class WHERE oid = to_regclass('public.emberlog_view_generation'))
+        AND NOT EXISTS (
+            SELECT FROM pg_attribute WHERE attrelid = to_regclass('public.emberlog_view_generation') AND attname = 'since'
+        )
+    THEN
+        ALTER TABLE public.emberlog_view_generation
+            DROP CONSTRAINT IF EXISTS emberlog_view_generation_state_check,
+            ADD CONSTRAINT emberlog_view_generation_state_check CHECK (state IN ('building', 'ready', 'live', 'kept')),
+            ADD COLUMN since timestamptz NOT NULL DEFAULT now();
+        UPDATE public.emberlog_view_generation SET since = created_at;
+    END IF;
+END $$
+"""
+"""Gives the list of an older version what is new in it."""
 
 CHECKPOINT = """
 CREATE TABLE {schema}.checkpoint (

@@ -3,7 +3,8 @@
 CliError         a check failed, or anything without a code of its own        exit 1
 ├── UsageError   the command was called with something that cannot be used    exit 2
 ├── NotRunning   nothing runs, or it cannot be reached                        exit 3
-└── TimedOut     it was asked for, and did not happen in the time given       exit 4
+├── TimedOut     it was asked for, and did not happen in the time given       exit 4
+└── Interrupted  Ctrl-C or SIGTERM came before the end                        exit 130
 """
 
 from __future__ import annotations
@@ -35,6 +36,12 @@ class TimedOut(CliError):
     """A wait that reached its end."""
 
     code = 4
+
+
+class Interrupted(CliError):
+    """Stopped by a signal."""
+
+    code = 130
 
 
 def explain(error: BaseException) -> CliError | None:

@@ -15,6 +15,7 @@ from ops.cli import schema
 from ops.cli.commands import (
     demo,
     forgetting,
+    generations,
     keys,
     linking,
     memories,
@@ -50,7 +51,9 @@ HELP = (
     '  emberlog recall "where does she live?" --owner u-1\n\n'
     "  emberlog tail memory.events.v1 --follow"
 )
-EPILOG = "Exit codes: 0 done, 1 a check failed, 2 wrong input, 3 nothing runs or cannot be reached, 4 waited in vain."
+EPILOG = (
+    "Exit codes: 0 done, 1 a check failed, 2 wrong input, 3 nothing runs or cannot be reached, 4 waited in vain, 130 stopped."
+)
 
 app = typer.Typer(
     name="emberlog",
@@ -110,6 +113,7 @@ for module in (
     status,
     views,
     reembed,
+    generations,
     redecide,
     owner,
     parked,

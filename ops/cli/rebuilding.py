@@ -1,23 +1,33 @@
-"""Verify and rebuild with the wiring of a running set."""
+"""Verify, rebuild, promote and roll back with the wiring of a running set."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, Task, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
+from rich.text import Text
 
+from ops.cli import interrupts
+from ops.cli.errors import Interrupted
 from ops.cli.target import Target
 from ops.keyring import open_keys
 from ops.keys import audit_key
+from projections import generation, listing, promotion
 from projections import rebuild as rebuilding
-from projections.rebuild import Progress, Report
+from projections.listing import Listed
+from projections.promotion import Switched
+from projections.rebuild import Loader, Progress, Report
 from projections.runner import RunnerConfig
 from projections.view import View, ViewSettings
 from projections.views import build_views
+
+T = TypeVar("T")
+Begin = Callable[[str], Progress]
+"""Begins the bar of one view: called with what is done to it."""
 
 
 @asynccontextmanager
@@ -33,10 +43,82 @@ async def verify_view(target: Target, name: str, progress: Progress) -> Report:
         return await rebuilding.verify(view, config, progress=progress)
 
 
-async def rebuild_view(target: Target, name: str, force: bool, progress: Progress) -> Report:
+async def build_view(target: Target, name: str, from_scratch: bool, workers: int, progress: Progress) -> Report:
+    """Make a view anew and leave it ready. Raises ProjectionError."""
+    async with _parts(target, name) as (view, config):
+        load = _loader(workers)
+        return await rebuilding.build(view, config, from_scratch=from_scratch, load=load, progress=progress)
+
+
+async def rebuild_view(
+    target: Target, name: str, force: bool, progress: Progress, *, from_scratch: bool = False, workers: int = 1
+) -> Report:
     """Make a view anew and promote it. Raises ProjectionError."""
     async with _parts(target, name) as (view, config):
-        return await rebuilding.rebuild(view, config, force=force, progress=progress)
+        load = _loader(workers)
+        return await rebuilding.rebuild(view, config, force=force, from_scratch=from_scratch, load=load, progress=progress)
+
+
+def _loader(workers: int) -> Loader | None:
+    """What fills an empty generation in one go, by so many processes. There is none yet: it is read record by record."""
+    return None
+
+
+async def promote_view(target: Target, name: str, force: bool, progress: Progress) -> Report:
+    """Make the ready generation live. Raises ProjectionError."""
+    async with _parts(target, name) as (view, config):
+        return await promotion.promote(view, config, force=force, progress=progress)
+
+
+async def rollback_view(target: Target, name: str, progress: Progress) -> Switched:
+    """Make the kept generation live again. Raises ProjectionError."""
+    async with _parts(target, name) as (view, config):
+        return await promotion.rollback(view, config, progress=progress)
+
+
+async def drop_generation(target: Target, name: str, number: int) -> None:
+    """Drop a generation that is not live. Raises ProjectionError."""
+    async with _parts(target, name) as (view, config):
+        await promotion.drop(view, config, number)
+
+
+async def generations_of(target: Target, names: list[str]) -> list[Listed]:
+    """All generations of these views."""
+    async with await generation.connect(target.dsn) as conn:
+        return await listing.listed(conn, names)
+
+
+def run(work: Coroutine[Any, Any, T], what: str, how_on: str) -> T:
+    """Run ``work``; Ctrl-C and SIGTERM let it clean up.
+
+    Raises Interrupted: ``what`` was stopped, and ``how_on`` says how to go on.
+    """
+    try:
+        with interrupts.handled():
+            return interrupts.run(work)
+    except interrupts.Stopped:
+        raise Interrupted(f"{what} was stopped before its end", how_on) from None
+
+
+class _Rate(ProgressColumn):
+    """Records per second."""
+
+    def render(self, task: Task) -> Text:
+        """Nothing before the first two records."""
+        return Text("" if task.speed is None else f"{task.speed:,.0f}/s", style="progress.data.speed")
+
+
+@contextmanager
+def bars(console: Console) -> Iterator[Begin]:
+    """One display with a bar for each view, one after another: records done and in all, rate, time left."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn())
+    with Bars(*columns, console=console, transient=True) as shown:
+
+        def begin(what: str) -> Progress:
+            task = shown.add_task(what, total=None)
+            return lambda done, total: shown.update(task, completed=done, total=total)
+
+        yield begin
 
 
 @contextmanager
@@ -54,11 +136,13 @@ def as_json(report: Report) -> dict[str, Any]:
     return {
         "view": report.view,
         "equal": report.equal,
-        "differing": report.differing,
+        "compared": report.compared,
+        "differing": report.differing if report.compared else [],
         "digest_live": report.live.digest,
         "digest_rebuilt": report.rebuilt.digest,
         "tables_rebuilt": tables,
         "positions": {f"{topic}/{partition}": offset for (topic, partition), offset in sorted(report.positions.items())},
+        "resumed": report.resumed,
         "records": report.records,
         "skipped": report.skipped,
         "promoted": report.promoted,

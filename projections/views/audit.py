@@ -76,6 +76,7 @@ class AuditView(FoldingView):
     name = "audit"
     version = 3
     tables = (AUDIT_LOG, AUDIT_HEAD, TURN_OUTCOME)
+    forgets = False
 
     def __init__(self, settings: ViewSettings) -> None:
         if not settings.audit_key:

@@ -211,7 +211,7 @@ def test_views_are_what_the_log_says_and_a_rebuilt_one_takes_over(inside: Inside
     reports = inside.ok("verify", "--json").json
     assert {r["view"] for r in reports} == {"thermal", "embeddings", "audit", "parked"}
     assert all(r["equal"] and not r["promoted"] for r in reports)
-    rebuilt = inside.ok("rebuild", "thermal", "--json").json
+    rebuilt = inside.ok("rebuild", "thermal", "--promote", "--json").json
     assert rebuilt["promoted"]
     assert rebuilt["digest_live"] == rebuilt["digest_rebuilt"]
     assert rebuilt["new_generation"] == rebuilt["live_generation"] + 1

@@ -69,7 +69,7 @@ def test_every_command_that_a_page_shows_exists_with_its_options(page: Path) -> 
 
 def test_the_commands_of_the_tour_are_found_by_the_test_above() -> None:
     found = commands(README)
-    for start in ("up", "publish", "tail", "recall", "forget", "verify", "rebuild", "parked list", "status", "counts"):
+    for start in ("up", "publish", "tail", "recall", "forget", "verify", "rebuild", "promote", "parked list", "status", "counts"):
         assert any(line.startswith(f"emberlog {start}") for line in found), start
 
 

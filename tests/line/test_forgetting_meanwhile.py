@@ -136,7 +136,9 @@ during_a_rebuild = pytest.mark.parametrize("place", PLACES.values(), ids=PLACES)
 async def rebuilding(line: Line, place: str, folder: Path) -> AsyncIterator[list[tuple[Held, Process]]]:
     """Rebuilds of the views, each standing at ``place``; what is left of them in the end is killed."""
     helds = [Held(place, folder / view) for view in REBUILT]
-    builds = [(held, await held.run(line, "rebuild", view, "--json")) for held, view in zip(helds, REBUILT, strict=True)]
+    builds = [
+        (held, await held.run(line, "rebuild", view, "--promote", "--json")) for held, view in zip(helds, REBUILT, strict=True)
+    ]
     try:
         await until(lambda: all(held.reached for held in helds), "the rebuilds are under way", 60)
         yield builds
@@ -157,7 +159,7 @@ async def test_rebuilds_that_are_killed_over_a_forget_leave_nothing_behind_and_t
         forgetting = await forget(eva, await memory_that_says(eva, secret))
         await carried_out(eva, forgetting)
     for view in REBUILT:
-        again = (await line.cli("rebuild", view, "--json")).json()
+        again = (await line.cli("rebuild", view, "--promote", "--json")).json()
         assert (again["equal"], again["promoted"]) == (True, True)
     await End(eva, [forgetting], gone=[secret], kept=[OTHER]).prove()
 
@@ -185,7 +187,7 @@ async def test_what_rebuilds_kept_or_left_unfinished_holds_nothing_that_is_forgo
 ) -> None:
     await eva.say(secret, OTHER)
     for view in REBUILT:
-        assert (await line.cli("rebuild", view, "--json")).json()["promoted"]
+        assert (await line.cli("rebuild", view, "--promote", "--json")).json()["promoted"]
     async with rebuilding(line, PLACES["after it folds"], tmp_path):
         assert await words_in_tables(line, [secret]) != []
     forgetting = await forget(eva, await memory_that_says(eva, secret))

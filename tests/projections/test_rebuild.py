@@ -10,9 +10,9 @@ from typing import Any
 import psycopg
 import pytest
 
-from projections import rebuild as rebuilding
+from projections import building, promotion
 from projections.errors import DigestMismatch, LogTruncated, RebuildRunning
-from projections.rebuild import rebuild, verify
+from projections.rebuild import build, rebuild, verify
 from projections.runner import ProjectionRunner, RunnerConfig
 from projections.view import View
 from projections.views import REGISTRY
@@ -112,10 +112,10 @@ async def test_an_empty_live_table_is_refilled_only_by_force(
         await conn.execute("TRUNCATE thermal_g1.thermal_memory_archive, thermal_g1.memory_mention")
         with pytest.raises(DigestMismatch, match="memory_mention, thermal_memory_archive"):
             await rebuild(view, config)
-        cursor = await conn.execute("SELECT generation, state FROM emberlog_view_generation WHERE view = 'thermal'")
-        assert await cursor.fetchall() == [(1, "live")]
+        cursor = await conn.execute("SELECT generation, state FROM emberlog_view_generation WHERE view = 'thermal' ORDER BY 1")
+        assert await cursor.fetchall() == [(1, "live"), (2, "ready")]
         report = await rebuild(view, config, force=True)
-        assert not report.equal
+        assert (report.equal, report.resumed, report.records) == (False, True, 0)
         cursor = await conn.execute("SELECT count(*) FROM thermal_memory_archive")
         assert await cursor.fetchone() == (18,)
     assert (await verify(view, config)).equal
@@ -223,17 +223,27 @@ async def test_readers_see_no_error_and_no_mix_while_generations_are_promoted(
 
 
 async def test_one_rebuild_of_a_view_at_a_time(
-    broker: Broker, config: RunnerConfig, views: dict[str, View], log: LogMaker
+    broker: Broker, config: RunnerConfig, views: dict[str, View], log: LogMaker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with rebuilding._exclusive(views["thermal"], config):
-        with pytest.raises(RebuildRunning):
-            await verify(views["thermal"], config)
-        with pytest.raises(RebuildRunning):
-            await rebuild(views["thermal"], config)
+    monkeypatch.setattr(building, "LOCK_PATIENCE_S", 0.2)
+    async with building.exclusive(views["thermal"], config):
+        for work in (verify, build, rebuild, promotion.promote, promotion.rollback):
+            with pytest.raises(RebuildRunning):
+                await work(views["thermal"], config)
         assert (await verify(views["audit"], config)).equal
 
 
-async def test_what_a_killed_rebuild_left_is_cleared_by_the_next(
+async def test_a_rebuild_waits_a_little_for_one_that_is_about_to_end(
+    broker: Broker, config: RunnerConfig, views: dict[str, View]
+) -> None:
+    async with building.exclusive(views["thermal"], config):
+        waiting = asyncio.create_task(rebuild(views["thermal"], config))
+        await asyncio.sleep(0.5)
+        assert not waiting.done()
+    assert (await waiting).promoted
+
+
+async def test_what_a_killed_rebuild_left_is_gone_on_with_by_the_next(
     broker: Broker, config: RunnerConfig, views: dict[str, View], log: LogMaker
 ) -> None:
     from projections import generation

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-if TYPE_CHECKING:
-    from projections.rebuild import Progress, Report
+from ops.cli.commands.options import Json
 
-JsonOption = Annotated[bool, typer.Option("--json", help="As JSON.")]
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.text import Text
+
+    from ops.cli.rebuilding import Begin
+    from projections.rebuild import Report
+
+All = Annotated[bool, typer.Option("--all", help="All views.")]
+Views = Annotated[list[str] | None, typer.Argument(help="Views, such as thermal.", show_default=False)]
 
 
 def register(app: typer.Typer) -> None:
@@ -21,69 +28,121 @@ def register(app: typer.Typer) -> None:
 
 def verify(
     views: Annotated[list[str] | None, typer.Argument(help="Views to verify; all, if none is named.", show_default=False)] = None,
-    json: JsonOption = False,
+    every: All = False,
+    json: Json = False,
 ) -> None:
     """Rebuild each view from the log into a scratch schema and compare digests with the live one at equal positions.
 
     Changes nothing. Exits with 1 where a view differs: then its tables hold what the log does not say.
+
+    Example:
+
+      emberlog verify
     """
     from ops.cli.errors import CliError
-    from ops.cli.rebuilding import verify_view
+    from ops.cli.rebuilding import run, verify_view
     from ops.cli.target import find_running
 
-    names = _known(views)
+    names = chosen(views, every or not views)
     target = find_running()
     reports = []
-    for name in names:
-        with _progress(f"verifying {name}", json) as progress:
-            reports.append(asyncio.run(verify_view(target, name, progress)))
-    _show(reports, json)
+    with progress_of(json) as begin:
+        for name in names:
+            work = verify_view(target, name, begin(f"verifying {name}"))
+            reports.append(run(work, f"the comparison of {name}", "nothing was changed"))
+    show(reports, json)
     wrong = [report.view for report in reports if not report.equal]
     if wrong:
-        raise CliError(f"not what the log says: {', '.join(wrong)}", f"make it anew: emberlog rebuild {wrong[0]} --force")
+        raise CliError(
+            f"not what the log says: {', '.join(wrong)}",
+            f"look first, then make it anew: emberlog rebuild {wrong[0]}, and emberlog promote {wrong[0]} --force",
+        )
 
 
 def rebuild(
-    view: Annotated[str, typer.Argument(help="View to rebuild: thermal, embeddings, audit or parked.")],
+    views: Views = None,
+    every: All = False,
+    promote: Annotated[bool, typer.Option("--promote", help="Promote each one that is equal, at once.")] = False,
     force: Annotated[
-        bool, typer.Option("--force", help="Promote although live differs: for live tables known to be wrong.")
+        bool, typer.Option("--force", help="With --promote: also where live differs, for live tables known to be wrong.")
     ] = False,
-    json: JsonOption = False,
+    from_scratch: Annotated[
+        bool, typer.Option("--from-scratch", help="Begin anew, also where an earlier rebuild was not finished or is ready.")
+    ] = False,
+    workers: Annotated[int, typer.Option("--workers", min=1, help="Processes that fold while a generation is empty.")] = 1,
+    json: Json = False,
 ) -> None:
-    """Rebuild a view from the log beside the live one, compare digests, and promote it in one transaction.
+    """Rebuild views from the log beside the live ones, compare digests, and leave each new generation ready to be promoted.
 
-    Readers see no interruption; the generation before is kept. Where the digests differ nothing is promoted without --force.
+    Readers and projectors go on meanwhile. A rebuild that was stopped, also by a kill, is gone on with by the next one. Exits
+    with 1 where a new generation differs from the live one.
+
+    Examples:
+
+      emberlog rebuild thermal
+
+      emberlog rebuild --all --promote
     """
-    from ops.cli.rebuilding import rebuild_view
+    from ops.cli.errors import CliError, UsageError
+    from ops.cli.rebuilding import build_view, rebuild_view, run
     from ops.cli.target import find_running
+    from projections.errors import DigestMismatch
 
-    [name] = _known([view])
+    if force and not promote:
+        raise UsageError("--force belongs to --promote", "a generation that is ready is forced by: emberlog promote VIEW --force")
+    names = chosen(views, every)
     target = find_running()
-    with _progress(f"rebuilding {name}", json) as progress:
-        report = asyncio.run(rebuild_view(target, name, force, progress))
-    _show([report], json)
+    reports: list[Report] = []
+    refused: list[str] = []
+    try:
+        with progress_of(json) as begin:
+            for name in names:
+                progress = begin(f"rebuilding {name}")
+                how: dict[str, Any] = {"from_scratch": from_scratch, "workers": workers, "progress": progress}
+                work = rebuild_view(target, name, force, **how) if promote else build_view(target, name, **how)
+                on = f"what is done is kept; go on with: emberlog rebuild {name}{' --promote' if promote else ''}"
+                try:
+                    reports.append(run(work, f"the rebuild of {name}", on))
+                except DigestMismatch as error:
+                    refused.append(str(error))
+    finally:
+        if reports:
+            show(reports, json)
+    if refused:
+        raise CliError("\n".join(refused))
+    wrong = [report.view for report in reports if report.compared and not report.equal and not report.promoted]
+    if wrong:
+        raise CliError(
+            f"other than the live tables: {', '.join(wrong)}",
+            f"look first; if the live ones are wrong: emberlog promote {wrong[0]} --force",
+        )
 
 
-def _known(views: list[str] | None) -> list[str]:
+def chosen(views: list[str] | None, every: bool) -> list[str]:
+    """The views that were named, or all. Raises UsageError."""
     from ops.cli.errors import UsageError
     from projections.views import REGISTRY
 
+    known = f"views are {', '.join(REGISTRY)}"
     unknown = [name for name in views or () if name not in REGISTRY]
     if unknown:
-        raise UsageError(f"there is no view {', '.join(unknown)}", f"views are {', '.join(REGISTRY)}")
-    return views or list(REGISTRY)
+        raise UsageError(f"there is no view {', '.join(unknown)}", known)
+    if not views and not every:
+        raise UsageError("say which views, or --all", known)
+    return list(REGISTRY) if every else list(dict.fromkeys(views or ()))
 
 
-def _progress(what: str, quiet: bool) -> AbstractContextManager[Progress]:
-    """A bar on a terminal, else nothing: the report says it all."""
+def progress_of(quiet: bool) -> AbstractContextManager[Begin]:
+    """Bars on a terminal, else nothing: the report says it all."""
     from ops.cli.out import error_console
-    from ops.cli.rebuilding import bar
+    from ops.cli.rebuilding import bars
 
     console = error_console()
-    return nullcontext(lambda done, total: None) if quiet or not console.is_terminal else bar(console, what)
+    return nullcontext(lambda what: lambda done, total: None) if quiet or not console.is_terminal else bars(console)
 
 
-def _show(reports: list[Report], json: bool) -> None:
+def show(reports: Sequence[Report], json: bool) -> None:
+    """Print what was found, which tables differ, and how to go on."""
     from ops.cli.out import console, plain, print_json, table
     from ops.cli.rebuilding import as_json
 
@@ -91,20 +150,43 @@ def _show(reports: list[Report], json: bool) -> None:
         shown = [as_json(report) for report in reports]
         print_json(shown[0] if len(shown) == 1 else shown)
         return
-    rows: list[tuple[Any, ...]] = []
-    for report in reports:
-        word = plain("equal", "green") if report.equal else plain(f"differs in {', '.join(report.differing)}", "red")
-        rows.append(
-            (report.view, report.records, report.live.digest[:16], report.rebuilt.digest[:16], word, f"{report.seconds:.2f}")
-        )
+    rows = [(r.view, r.records, r.live.digest[:16], r.rebuilt.digest[:16], _word(r), f"{r.seconds:.2f}") for r in reports]
     columns = ("view", "records", "digest live", "digest rebuilt", "result", "seconds")
     console().print(table("From the log alone", columns, rows, right=("records", "seconds")))
+    _show_differing(reports)
     for report in reports:
         if report.promoted:
             console().print(
                 plain(f"generation {report.new_generation} of {report.view} is live, {report.live_generation} is kept")
             )
+        elif report.new_generation is not None:
+            force = " --force" if report.compared and not report.equal else ""
+            line = f"generation {report.new_generation} of {report.view} is ready: emberlog promote {report.view}{force}"
+            console().print(plain(line), soft_wrap=True)
         if report.skipped:
             console().print(
                 plain(f"{report.skipped} records of {report.view}'s topics could not be read and were skipped", "yellow")
             )
+
+
+def _word(report: Report) -> Text:
+    from ops.cli.out import plain
+
+    if not report.compared:
+        return plain("not compared: the live one is of another version, or has read nothing yet", "yellow")
+    return plain("equal", "green") if report.equal else plain(f"differs in {len(report.differing)} tables", "red")
+
+
+def _show_differing(reports: Sequence[Report]) -> None:
+    from ops.cli.out import console, table
+    from projections.digest import TableDigest
+
+    none = TableDigest(0, "")
+    rows = []
+    for report in reports:
+        for name in report.differing if report.compared else ():
+            live, rebuilt = report.live.tables.get(name, none), report.rebuilt.tables.get(name, none)
+            rows.append((report.view, name, live.rows, rebuilt.rows, live.digest[:16], rebuilt.digest[:16]))
+    if rows:
+        columns = ("view", "table", "rows live", "rows rebuilt", "digest live", "digest rebuilt")
+        console().print(table("Tables that differ", columns, rows, right=("rows live", "rows rebuilt")))

@@ -1,0 +1,609 @@
+"""The life of generations: building, ready, live, kept and live again, with a runner and readers at work all the while."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from typing import Any
+
+import psycopg
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from psycopg import AsyncConnection
+
+from projections import generation, listing
+from projections.applier import Applier
+from projections.digest import view_digest
+from projections.errors import DigestMismatch, OtherFold, WrongState
+from projections.generation import Generation
+from projections.kept import unfinished_cleared
+from projections.log_reader import KafkaLog
+from projections.promotion import drop, promote, rollback
+from projections.rebuild import build, rebuild, verify
+from projections.records import Positions
+from projections.runner import ProjectionRunner, RunnerConfig
+from projections.view import View, ViewSettings
+from projections.views import REGISTRY, build_views
+from tests.projections.harness import AUDIT_KEY, Broker, eventually, of_view, owner, running
+from tests.projections.logs import LogMaker
+from tests.projections.test_kept import TABLES, rows_of, states
+from tests.projections.test_rebuild import database_of, fill, follow
+from tests.projections.test_splits import TOPICS, park, steps, write
+
+NAMES = sorted(REGISTRY)
+
+
+async def seen(config: RunnerConfig, view: View) -> list[tuple[int, str]]:
+    async with database_of(config) as conn:
+        return await states(conn, view.name)
+
+
+async def schemas(config: RunnerConfig, view: View) -> list[str]:
+    async with database_of(config) as conn:
+        cursor = await conn.execute("SELECT nspname FROM pg_namespace WHERE nspname LIKE %s ORDER BY 1", (f"{view.name}\\_%",))
+        return [row[0] for row in await cursor.fetchall()]
+
+
+async def caught_up(runner: ProjectionRunner, view: View, log: LogMaker) -> None:
+    await runner.catch_up_to(log.ends(*{s.topic for s in view.sources}), 30)
+
+
+# -- the way round
+
+
+@pytest.mark.parametrize("name", NAMES)
+async def test_a_generation_is_built_promoted_rolled_back_and_the_next_one_promoted(
+    broker: Broker, config: RunnerConfig, views: dict[str, View], log: LogMaker, name: str
+) -> None:
+    view = views[name]
+    async with running(view, config) as runner:
+        await fill(log, broker, 2)
+        await caught_up(runner, view, log)
+        report = await build(view, config)
+        assert (report.equal, report.promoted, report.resumed, report.new_generation) == (True, False, False, 2)
+        assert await seen(config, view) == [(1, "live"), (2, "ready")]
+
+        await fill(log, broker, 1)
+        await caught_up(runner, view, log)
+        report = await promote(view, config)
+        assert (report.equal, report.promoted, report.live_generation, report.new_generation) == (True, True, 1, 2)
+        assert await seen(config, view) == [(1, "kept"), (2, "live")]
+
+        await fill(log, broker, 1)
+        await caught_up(runner, view, log)
+        switched = await rollback(view, config)
+        assert (switched.was, switched.live, switched.kept) == (1, 3, 2)
+        assert switched.records > 0
+        assert await seen(config, view) == [(2, "kept"), (3, "live")]
+        assert (await verify(view, config)).equal
+
+        await fill(log, broker, 1)
+        await caught_up(runner, view, log)
+        assert runner.generation == 3
+        assert (await build(view, config)).equal
+        assert (await promote(view, config)).equal
+        assert await seen(config, view) == [(3, "kept"), (4, "live")]
+        assert await schemas(config, view) == [f"{name}_g3", f"{name}_g4"]
+        await fill(log, broker, 1)
+        await caught_up(runner, view, log)
+        assert (await verify(view, config)).equal
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [1, 2])
+async def test_any_order_of_steps_ends_in_equal_tables_and_in_the_states_that_are_due(
+    broker: Broker, config: RunnerConfig, views: dict[str, View], log: LogMaker, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A random walk, with the projector at work: it is never fenced, and no generation that is live holds other rows."""
+    choice, view = random.Random(seed), views["embeddings"]
+    expected: dict[str, int] = {"live": 1}
+    async with running(view, config) as runner:
+        for _ in range(40):
+            match choice.choice(["write", "build", "stop", "scratch", "promote", "rollback", "rollback", "drop"]):
+                case "write":
+                    await fill(log, broker, 1)
+                    await caught_up(runner, view, log)
+                case "stop":  # a build that fails at its end, as a kill would
+                    with monkeypatch.context() as patch:
+                        patch.setattr("projections.building.view_digest", _gone)
+                        with pytest.raises(OSError, match="gone"):
+                            await build(view, config)
+                    left = expected.pop("ready", 0) or expected.pop("building", 0)
+                    top = max(left, *expected.values())
+                    expected["building"] = left if left > expected["live"] else top + 1
+                case "build" | "scratch" as how:
+                    anew = how == "scratch"
+                    report = await build(view, config, from_scratch=anew)
+                    assert report.equal
+                    assert report.new_generation is not None
+                    before = [expected.pop(state, 0) for state in ("ready", "building")]
+                    assert not (report.resumed and anew)
+                    assert any(before) or not report.resumed
+                    expected["ready"] = report.new_generation
+                case "promote" if "ready" in expected:
+                    report = await promote(view, config)
+                    assert report.equal
+                    assert report.new_generation is not None
+                    del expected["ready"]
+                    expected |= {"kept": expected["live"], "live": report.new_generation}
+                case "promote":
+                    with pytest.raises(WrongState, match="emberlog rebuild embeddings"):
+                        await promote(view, config)
+                case "rollback" if "kept" in expected:
+                    switched = await rollback(view, config)
+                    assert (switched.was, switched.kept) == (expected["kept"], expected["live"])
+                    expected |= {"kept": expected["live"], "live": switched.live}
+                case "rollback":
+                    with pytest.raises(WrongState, match="is kept"):
+                        await rollback(view, config)
+                case "drop":
+                    for state in choice.sample(sorted(expected), 1):
+                        if state == "live":
+                            with pytest.raises(WrongState, match="is live"):
+                                await drop(view, config, expected["live"])
+                        else:
+                            await drop(view, config, expected.pop(state))
+            found = {state: number for number, state in await seen(config, view)}
+            assert found == expected
+            assert len(await schemas(config, view)) == len(expected)
+        await fill(log, broker, 1)
+        await caught_up(runner, view, log)
+        assert (await verify(view, config)).equal
+
+
+async def _gone(*_: Any) -> Any:
+    raise OSError("gone")
+
+
+# -- going on with what is there
+
+
+@pytest.fixture
+def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    def reader(self: RunnerConfig) -> Any:
+        return RunnerConfig.reader(RunnerConfig(self.bootstrap, self.dsn, max_records=10, poll_ms=self.poll_ms))
+
+    monkeypatch.setattr(RunnerConfig, "bulk_reader", reader)
+
+
+def break_after(monkeypatch: pytest.MonkeyPatch, batches: int) -> None:
+    """The fold fails for good after so many batches."""
+    apply, left = Applier.apply, batches
+
+    async def maybe(self: Applier, records: Any) -> int:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise OSError("gone")
+        return await apply(self, records)
+
+    monkeypatch.setattr(Applier, "apply", maybe)
+
+
+@pytest.mark.usefixtures("small_batches")
+async def test_a_build_that_was_cut_off_goes_on_from_its_checkpoint_unless_told_to_begin_anew(
+    broker: Broker, config: RunnerConfig, views: dict[str, View], log: LogMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    view = views["thermal"]
+    await fill(log, broker, 4)
+    await follow(view, config, log)
+    whole = (await verify(view, config)).records
+    with monkeypatch.context() as patch:
+        break_after(patch, 3)
+        with pytest.raises(OSError, match="gone"):
+            await build(view, config)
+    assert await seen(config, view) == [(1, "live"), (2, "building")]
+    sought: list[Positions] = []
+    seek = KafkaLog.seek
+
+    async def noted(self: KafkaLog, positions: Positions) -> None:
+        sought.append(dict(positions))
+        await seek(self, positions)
+
+    monkeypatch.setattr(KafkaLog, "seek", noted)
+    report = await build(view, config)
+    assert (report.equal, report.resumed, report.new_generation) == (True, True, 2)
+    assert sum(sought[0].values()) > 0
+    assert 0 < report.records < whole
+    again = await build(view, config)
+    assert (again.equal, again.resumed, again.records, again.new_generation) == (True, True, 0, 2)
+    anew = await build(view, config, from_scratch=True)
+    assert (anew.equal, anew.resumed, anew.records) == (True, False, whole)
+    assert await seen(config, view) == [(1, "live"), (2, "ready")]
+
+
+@pytest.mark.usefixtures("small_batches")
+@pytest.mark.parametrize("how", ["promotion", "rollback"])
+async def test_what_is_cut_off_while_it_is_brought_up_is_unfinished_and_the_live_one_stays(
+    broker: Broker, config: RunnerConfig, views: dict[str, View], log: LogMaker, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    view = views["thermal"]
+    await fill(log, broker, 1)
+    await follow(view, config, log)
+    await (build if how == "promotion" else rebuild)(view, config)
+    await fill(log, broker, 3)
+    await follow(view, config, log)
+    live = 1 if how == "promotion" else 2
+    with monkeypatch.context() as patch:
+        break_after(patch, 2)
+        with pytest.raises(OSError, match="gone"):
+            await (promote if how == "promotion" else rollback)(view, config)
+    assert await seen(config, view) == [(live, "live"), (live + 1, "building")]
+    with pytest.raises(WrongState, match="one is unfinished, `emberlog rebuild thermal` goes on with it"):
+        await (promote if how == "promotion" else rollback)(view, config)
+    report = await rebuild(view, config)
+    assert (report.equal, report.resumed, report.new_generation) == (True, True, live + 1)
+
+
+async def test_a_build_of_another_version_of_the_fold_is_not_gone_on_with(
+    broker: Broker, config: RunnerConfig, views: dict[str, View], log: LogMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    view = views["thermal"]
+    await fill(log, broker, 1)
+    await follow(view, config, log)
+    records = (await build(view, config)).records
+    with monkeypatch.context() as patch:
+        patch.setattr(type(view), "version", view.version + 1)
+        with pytest.raises(OtherFold, match="emberlog rebuild thermal"):
+            await promote(view, config)
+        report = await build(view, config)
+        assert (report.compared, report.resumed, report.records) == (False, False, records)
+        assert (await promote(view, config)).promoted
+        with pytest.raises(OtherFold, match="go back with the program that made it"):
+            await rollback(view, config)
+    assert (await rollback(view, config)).live == 3
+    assert (await verify(view, config)).equal
+
+
+async def test_a_generation_that_differs_is_ready_and_promoted_only_by_force_and_its_damage_goes(
+    broker: Broker, config: RunnerConfig, views: dict[str, View], log: LogMaker
+) -> None:
+    view = views["thermal"]
+    await fill(log, broker, 2)
+    await follow(view, config, log)
+    assert (await build(view, config)).equal
+    async with database_of(config) as conn:
+        await conn.execute("UPDATE thermal_g1.thermal_memory_archive SET temperature_score = 99")
+    with pytest.raises(DigestMismatch, match="emberlog promote thermal --force"):
+        await promote(view, config)
+    assert await seen(config, view) == [(1, "live"), (2, "ready")]
+    assert (await promote(view, config, force=True)).differing == ["thermal_memory_archive"]
+    assert (await verify(view, config)).equal
+
+
+async def test_a_view_whose_database_was_lost_is_built_to_the_end_of_the_topics(
+    broker: Broker, config: RunnerConfig, views: dict[str, View], log: LogMaker
+) -> None:
+    """Nothing has read for the live tables yet: there is nothing to compare with, and the new ones are further on."""
+    view = views["embeddings"]
+    await fill(log, broker, 2)
+    report = await rebuild(view, config)
+    assert (report.compared, report.promoted) == (False, True)
+    assert report.positions == log.ends(*{s.topic for s in view.sources})
+    async with running(view, config) as runner:
+        await fill(log, broker, 1)
+        await caught_up(runner, view, log)
+        assert runner.generation == 2
+    assert (await verify(view, config)).equal
+
+
+async def test_names_that_a_reader_never_lets_go_leave_the_live_one_live_and_the_other_where_it_was(
+    broker: Broker, config: RunnerConfig, views: dict[str, View], log: LogMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from projections.errors import CatchUpTimeout
+
+    monkeypatch.setattr(generation, "PROMOTE_ATTEMPTS", 2)
+    view = views["thermal"]
+    await fill(log, broker, 1)
+    await follow(view, config, log)
+    await rebuild(view, config)
+    await build(view, config)
+    async with database_of(config) as reader, reader.transaction():
+        await reader.execute("SELECT count(*) FROM thermal_memory_archive")
+        with pytest.raises(CatchUpTimeout, match="end long transactions"):
+            await promote(view, config)
+        assert await seen(config, view) == [(1, "kept"), (2, "live"), (3, "ready")]
+        with pytest.raises(CatchUpTimeout, match="end long transactions"):
+            await rollback(view, config)
+        assert await seen(config, view) == [(2, "live"), (3, "ready"), (4, "kept")]
+    assert (await promote(view, config)).equal
+    assert (2, "kept") in await seen(config, view)
+
+
+# -- forgetting
+
+
+@pytest.mark.parametrize("name", TABLES)
+async def test_what_is_forgotten_leaves_a_ready_and_a_kept_generation_and_a_rollback_brings_nothing_back(
+    broker: Broker, config: RunnerConfig, views: dict[str, View], log: LogMaker, name: str
+) -> None:
+    view, ana, ben = views[name], owner(), owner()
+    begin = 0
+
+    async def more() -> None:
+        nonlocal begin
+        await broker.send(log.records[begin:])
+        begin = len(log.records)
+        await follow(view, config, log)
+
+    for who, which in ((ana, 1), (ben, 2)):
+        for text in ("garden", "boat"):
+            [memory] = log.add(who, text)
+            log.embed(who, memory, [1.0, 0.0])
+        park(log, "park", who, which)
+        park(log, "park", who, which + 2)
+    await more()
+    await rebuild(view, config)
+    await build(view, config)
+    assert await seen(config, view) == [(1, "kept"), (2, "live"), (3, "ready")]
+    log.reheat(ana, log.live(ana)[0])
+    log.forget(ana, log.live(ana)[0])
+    log.erase(ben)
+    for which in (1, 2, 4):
+        park(log, "resolve", ana, which)
+        park(log, "resolve", ben, which)
+    await more()
+    async with await generation.connect(config.dsn) as conn:
+        for number in (1, 2, 3):
+            assert await rows_of(conn, name, number) == [1] * len(TABLES[name]), number
+        assert (await rollback(view, config)).live == 4
+        assert await rows_of(conn, name, 4) == [1] * len(TABLES[name])
+        assert (await verify(view, config)).equal
+        assert (await promote(view, config)).equal
+        assert (await verify(view, config)).equal
+
+
+@pytest.mark.parametrize("name", NAMES)
+@given(plan=steps, share=st.floats(0, 1), state=st.sampled_from(["ready", "kept"]))
+@settings(
+    max_examples=6,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    phases=[Phase.explicit, Phase.reuse, Phase.generate],
+)
+async def test_one_that_met_forgettings_before_their_time_ends_in_the_same_rows(
+    database: str, name: str, plan: list[tuple[str, int, int]], share: float, state: str
+) -> None:
+    view = build_views(ViewSettings(TOPICS, AUDIT_KEY), [name])[name]
+    log = LogMaker(TOPICS)
+    write(log, [*plan, ("add", 0, 1), ("embed", 0, 1), ("revise", 0, 0), ("forget", 0, 0), ("add", 1, 1), ("erase", 1, 0)])
+    records = of_view(view, log.records)
+    cut = round(share * len(records))
+    async with await generation.connect(database) as conn, await generation.connect(database) as other:
+        await generation.install(database, [view])
+        try:
+            live = Applier(view, (await generation.live(conn, name)).schema, conn, clears_kept=True)
+            await live.claim()
+            async with conn.transaction():
+                made = await generation.create(conn, view)
+            beside = Applier(view, made.schema, other)
+            await beside.claim()
+            await live.apply(records[:cut])
+            await beside.apply(records[:cut])
+            await generation.mark(conn, made, state)
+            for record in records[cut:]:
+                await live.apply([record])
+            again = Applier(view, made.schema, other)  # another process: a slice that was open at the cut is read again
+            await again.claim()
+            await again.apply([r for r in records if r.offset >= again.positions[r.topic, r.partition]])
+            assert (await view_digest(conn, view, live.schema)).differing(await view_digest(conn, view, made.schema)) == []
+        finally:
+            for each in await generation.in_state(conn, name, "building", "ready", "live", "kept"):
+                await conn.execute(f"DROP SCHEMA {each.schema} CASCADE")
+            await conn.execute("DELETE FROM emberlog_view_generation WHERE view = %s", (name,))
+
+
+@pytest.mark.usefixtures("small_batches")
+async def test_one_that_is_brought_up_counts_as_unfinished_until_it_is_where_the_live_one_is(
+    broker: Broker, config: RunnerConfig, views: dict[str, View], log: LogMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Words that it read before the live one forgot them may be written after that: a receipt waits, or it is dropped."""
+    view, ana = views["thermal"], owner()
+    memories = log.add(ana, "Ana's garden", "Ana's boat")
+    log.add(ana, *[f"fact {n}" for n in range(30)])
+    await broker.send(log.records)
+    await follow(view, config, log)
+    await build(view, config)
+    begin = len(log.records)
+    log.reheat(ana, *memories)
+    log.add(ana, *[f"more {n}" for n in range(30)])
+    log.forget(ana, memories[0])
+    await broker.send(log.records[begin:])
+    await follow(view, config, log)
+    at = log.records[-1]
+    stands, go, apply = asyncio.Event(), asyncio.Event(), Applier.apply
+
+    async def held(self: Applier, records: Any) -> int:
+        stands.set()
+        await go.wait()
+        return await apply(self, records)
+
+    async with await generation.connect(config.dsn) as conn:
+        assert await unfinished_cleared(conn, "thermal", at.topic, at.partition, at.offset), (
+            "a ready one forgot with the live one"
+        )
+        monkeypatch.setattr(Applier, "apply", held)
+        promotion = asyncio.create_task(promote(view, config))
+        await asyncio.wait_for(stands.wait(), 30)
+        assert not await unfinished_cleared(conn, "thermal", at.topic, at.partition, at.offset)
+        go.set()
+        assert (await promotion).equal
+        assert await unfinished_cleared(conn, "thermal", at.topic, at.partition, at.offset)
+
+
+async def test_a_forgetting_between_comparing_and_being_ready_leaves_it_too(
+    broker: Broker, config: RunnerConfig, views: dict[str, View], log: LogMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from projections.building import Build
+
+    view, ana = views["thermal"], owner()
+    memory, _ = log.add(ana, "Ana's garden", "Ana's boat")
+    await broker.send(log.records)
+    await follow(view, config, log)
+    leave = Build.leave
+
+    async def late(self: Build, new: Generation, state: str) -> None:
+        log.forget(ana, memory)
+        await broker.send(log.records[-1:])
+        await follow(view, config, log)
+        await leave(self, new, state)
+
+    monkeypatch.setattr(Build, "leave", late)
+    assert (await build(view, config)).equal
+    async with await generation.connect(config.dsn) as conn:
+        assert await states(conn, "thermal") == [(1, "live"), (2, "ready")]
+        assert await rows_of(conn, "thermal", 2) == [1, 1, 1]
+
+
+# -- readers and runners
+
+
+@pytest.mark.slow
+async def test_readers_and_the_runner_see_no_error_and_no_mix_through_a_hundred_switches(
+    broker: Broker, config: RunnerConfig, views: dict[str, View], log: LogMaker
+) -> None:
+    """Both generations are marked in their tables: no statement may see one's archive with the other's mentions."""
+    view = views["thermal"]
+    await fill(log, broker, 2)
+    await follow(view, config, log)
+    await rebuild(view, config)
+    async with database_of(config) as conn:
+        for number in (1, 2):
+            await conn.execute(f"UPDATE thermal_g{number}.thermal_memory_archive SET memory_type = 'g{number}'")
+            await conn.execute(f"UPDATE thermal_g{number}.memory_mention SET session_id = 'g{number}'")
+    done, reads, kinds_seen = asyncio.Event(), 0, set()
+
+    async def read(level: str) -> None:
+        nonlocal reads
+        async with database_of(config) as conn:
+            while not done.is_set():
+                async with conn.transaction():
+                    await conn.execute(f"SET TRANSACTION ISOLATION LEVEL {level}")
+                    cursor = await conn.execute(
+                        "SELECT ARRAY(SELECT DISTINCT memory_type FROM thermal_memory_archive), "
+                        "ARRAY(SELECT DISTINCT session_id FROM memory_mention)"
+                    )
+                    row = await cursor.fetchone()
+                assert row is not None
+                assert len(row[0]) == 1
+                assert row[0] == row[1]
+                kinds_seen.add(row[0][0])
+                reads += 1
+
+    readers = [asyncio.create_task(read(level)) for level in ("READ COMMITTED", "READ COMMITTED", "REPEATABLE READ")]
+    async with running(view, config) as runner:
+        try:
+            for _ in range(100):
+                await rollback(view, config)
+        finally:
+            done.set()
+            await asyncio.gather(*readers)
+
+        async def follows() -> bool:
+            return runner.generation == 102
+
+        await eventually(follows, "the runner goes on with the last one")
+    assert reads > 500
+    assert kinds_seen == {"g1", "g2"}
+
+
+async def test_a_runner_that_missed_two_switches_goes_on_with_the_live_one_and_is_not_fenced(
+    broker: Broker, config: RunnerConfig, views: dict[str, View], log: LogMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It sleeps in generation 1, which is promoted away, brought up and live again before it looks."""
+    view, ana = views["thermal"], owner()
+    log.add(ana, "one")
+    await broker.send(log.records)
+    asleep, wake, next_ = asyncio.Event(), asyncio.Event(), KafkaLog.next
+
+    async def sleepy(self: KafkaLog) -> Any:
+        if asyncio.current_task() is task and asleep.is_set():
+            await wake.wait()
+        return await next_(self)
+
+    runner, stop = ProjectionRunner(view, config), asyncio.Event()
+    task = asyncio.create_task(runner.run(stop))
+    await caught_up(runner, view, log)
+    monkeypatch.setattr(KafkaLog, "next", sleepy)
+    asleep.set()
+    await rebuild(view, config)
+    log.add(ana, "two")
+    await broker.send(log.records[1:])
+    other = ProjectionRunner(view, config)  # of the same process, so it is no other one
+    other._id = runner._id
+    other_stop = asyncio.Event()
+    other_task = asyncio.create_task(other.run(other_stop))
+    await caught_up(other, view, log)
+    other_stop.set()
+    await other_task
+    assert (await rollback(view, config)).live == 3
+    log.add(ana, "three")
+    await broker.send(log.records[2:])
+    wake.set()
+    await caught_up(runner, view, log)
+    assert runner.generation == 3
+    stop.set()
+    await task
+    assert (await verify(view, config)).equal
+
+
+# -- the list
+
+
+async def test_generations_are_listed_with_what_they_lack_and_dropped_unless_live(
+    broker: Broker, config: RunnerConfig, views: dict[str, View], log: LogMaker
+) -> None:
+    view = views["thermal"]
+    await fill(log, broker, 1)
+    await follow(view, config, log)
+    await rebuild(view, config)
+    await build(view, config)
+    begin = len(log.records)
+    log.add(owner(), "one", "two")
+    await broker.send(log.records[begin:])
+    await follow(view, config, log)
+    async with await generation.connect(config.dsn) as conn:
+        found = await listing.listed(conn, ["thermal", "audit"])
+    assert [(g.view, g.generation, g.state, g.behind) for g in found] == [
+        ("thermal", 1, "kept", 2),
+        ("thermal", 2, "live", 0),
+        ("thermal", 3, "ready", 2),
+        ("audit", 1, "live", 0),
+    ]
+    assert all(g.fold_version == views[g.view].version and g.size > 0 for g in found)
+    assert found[2].rows > 0
+    assert found[0].since >= found[1].since
+    for number, why in ((2, "is live"), (7, "has no generation 7")):
+        with pytest.raises(WrongState, match=why):
+            await drop(view, config, number)
+    await drop(view, config, 3)
+    await drop(view, config, 1)
+    assert await seen(config, view) == [(2, "live")]
+    assert await schemas(config, view) == ["thermal_g2"]
+    with pytest.raises(WrongState, match="build one with `emberlog rebuild thermal`"):
+        await rollback(view, config)
+
+
+async def test_a_list_that_an_older_version_made_takes_the_new_states(
+    installed: str, views: dict[str, View], broker: Broker, config: RunnerConfig
+) -> None:
+    async with await psycopg.AsyncConnection.connect(installed, autocommit=True) as conn:
+        await _as_before(conn)
+        with pytest.raises(psycopg.errors.CheckViolation):
+            await conn.execute("UPDATE emberlog_view_generation SET state = 'ready'")
+        assert (await build(views["thermal"], config)).equal
+        assert await states(conn, "thermal") == [(1, "live"), (2, "ready")]
+        await _as_before(conn, "DELETE FROM emberlog_view_generation WHERE state = 'ready'")
+        await generation.install(installed, list(views.values()))
+        cursor = await conn.execute("SELECT bool_and(since = created_at) FROM emberlog_view_generation")
+        assert await cursor.fetchone() == (True,)
+
+
+async def _as_before(conn: AsyncConnection[Any], *statements: str) -> None:
+    for statement in statements:
+        await conn.execute(statement)
+    await conn.execute(
+        "ALTER TABLE emberlog_view_generation DROP COLUMN since, DROP CONSTRAINT emberlog_view_generation_state_check, "
+        "ADD CONSTRAINT emberlog_view_generation_state_check CHECK (state IN ('building', 'live', 'kept'))"
+    )
