@@ -19,6 +19,7 @@ import structlog
 from psycopg.rows import class_row
 
 from ops.forgetting.stores import BACKUPS
+from projections.checkpoint import position_of
 from projections.errors import is_outage
 from projections.kept import unfinished_cleared
 from schemas import ids
@@ -110,12 +111,8 @@ class Receipts:
         """Whether every view has passed the event, and no unfinished rebuild holds what it took away."""
         topic, partition, offset = self._topics.events, forgotten.partition, forgotten.event_offset
         for view in VIEWS:
-            cursor = await views.execute(
-                f"SELECT next_offset FROM emberlog_{view}_checkpoint WHERE topic = %s AND partition = %s".encode(),
-                (topic, partition),
-            )
-            row = await cursor.fetchone()
-            if row is None or row[0] <= offset or not await unfinished_cleared(views, view, topic, partition, offset):
+            position = await position_of(views, view, topic, partition)
+            if position <= offset or not await unfinished_cleared(views, view, topic, partition, offset):
                 return False
         return True
 

@@ -150,6 +150,13 @@ class Settings(BaseSettings):
         ge=1,
         le=300,
     )
+    stalled_s: float = _setting(
+        "EMBERLOG_STALLED_S",
+        60.0,
+        "Seconds without progress, with records to do, after which a projector counts as unhealthy.",
+        ge=1,
+        le=86_400,
+    )
     initial_temperature: float = _setting("EMBERLOG_INITIAL_TEMPERATURE", 75.0, "Degrees (0-100) of a new memory.", ge=0, le=100)
     reheat: float = _setting("EMBERLOG_REHEAT", 5.0, "Degrees that a mention adds, up to 100.", ge=0, le=100)
     floor: float = _setting("EMBERLOG_FLOOR", 20.0, "Degrees towards which a memory cools.", ge=0, le=100)

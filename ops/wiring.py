@@ -13,6 +13,7 @@ import structlog
 from aiokafka import TopicPartition
 from psycopg_pool import AsyncConnectionPool
 
+from ops.heartbeat import OnBeat, beating
 from ops.keyring import Keyring, keys_dsn, open_keys
 from ops.keys import audit_key, check_key
 from ops.keys.erasing import ErasingView
@@ -20,6 +21,7 @@ from ops.receipts import Receipts
 from ops.settings import Settings
 from ops.tombstones import KnownForgettings, replayed
 from projections.errors import NotFollowed, is_outage
+from projections.progress import STALLED_S
 from projections.recall import Recall
 from projections.records import Positions
 from projections.runner import ProjectionRunner, RunnerConfig
@@ -220,29 +222,47 @@ def view_settings(settings: Settings) -> ViewSettings:
     return ViewSettings(topics=settings.topics, audit_key=audit_key(settings.data_dir))
 
 
-def runner_config(bootstrap: str, dsn: str, ring: Keyring) -> RunnerConfig:
+def runner_config(bootstrap: str, dsn: str, ring: Keyring, stalled_s: float = STALLED_S) -> RunnerConfig:
     """Addresses and keys for runners and rebuilds."""
-    return RunnerConfig(bootstrap=bootstrap, dsn=dsn, keys=ring.keys)
+    return RunnerConfig(bootstrap=bootstrap, dsn=dsn, keys=ring.keys, stalled_s=stalled_s)
 
 
 async def run_projector(
-    settings: Settings, bootstrap: str, dsn: str, names: Collection[str], stop: asyncio.Event, on_ready: OnReady
+    settings: Settings,
+    bootstrap: str,
+    dsn: str,
+    names: Collection[str],
+    stop: asyncio.Event,
+    on_ready: OnReady,
+    *,
+    partitions: Collection[int] | None = None,
+    on_beat: OnBeat | None = None,
 ) -> None:
-    """Run a runner per named view, ``ERASING`` too, until ``stop`` is set; where one fails, all stop and its error is raised."""
+    """Run a runner per named view, ``ERASING`` too, until ``stop`` is set; where one fails, all stop and its error is raised.
+
+    Each has ``partitions`` of its view, all by default. ``on_beat`` is told every few seconds how they are.
+    """
     async with registered_schemas(settings):
         config = view_settings(settings)
         await check_key(dsn, "audit", config.audit_key)
         async with open_keys(settings, dsn) as ring:
             views = build_views(config, [name for name in names if name != ERASING])
-            runners = [ProjectionRunner(view, runner_config(bootstrap, dsn, ring)) for view in views.values()]
+            stalled_s = settings.stalled_s
+            runners = [
+                ProjectionRunner(view, runner_config(bootstrap, dsn, ring, stalled_s), partitions) for view in views.values()
+            ]
             keys, first = keys_dsn(settings, dsn), list[ProjectionRunner]()
             receipts = None
             if ERASING in names:
-                first.append(ProjectionRunner(ring.erasing(settings.topics), RunnerConfig(bootstrap=bootstrap, dsn=keys)))
+                erasing = RunnerConfig(bootstrap=bootstrap, dsn=keys, stalled_s=stalled_s)
+                first.append(ProjectionRunner(ring.erasing(settings.topics), erasing, partitions))
+            # of the processes that share it, one is enough
+            if ERASING in names and (partitions is None or 0 in partitions):
                 receipts = Receipts(bootstrap, dsn, keys, settings.topics, settings.backup_retention_days)
             log.info("projector starts", views=[runner.view.name for runner in (*first, *runners)])
             destroyed = replayed(bootstrap, keys, settings.topics)
-            await _run_all(first, runners, destroyed, stop, on_ready, receipts)
+            async with beating([*first, *runners], stalled_s, on_beat):
+                await _run_all(first, runners, destroyed, stop, on_ready, receipts)
 
 
 async def _run_all(

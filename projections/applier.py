@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import UUID, uuid4
@@ -45,8 +45,8 @@ class Applier:
         await applier.apply(records)         # raises Fenced, Promoted, psycopg errors; then make a new Applier
 
     ``keys`` open what is sealed: ``apply`` raises KeysUnavailable, too. With ``clears_kept`` what is forgotten also leaves the
-    generations that are kept beside the live one, in the same transaction. After an error nothing of the batch was written, and
-    the object must not be used again.
+    generations that are kept beside the live one, in the same transaction. Without ``partitions`` it has all of them. After an
+    error nothing of the batch was written, and the object must not be used again.
     """
 
     def __init__(
@@ -59,6 +59,7 @@ class Applier:
         owner_cache: int = 50_000,
         keys: Keys = NO_KEYS,
         clears_kept: bool = False,
+        partitions: Collection[int] | None = None,
     ) -> None:
         self.view = view
         self.schema = schema
@@ -70,18 +71,19 @@ class Applier:
         self._conn = conn
         self._keys = keys
         self._clears_kept = clears_kept
+        self._partitions = partitions
         self._reader = Reader(view.sources)
         self._owners = OwnerPositions(schema, owner_cache)
 
     async def claim(self) -> Positions:
-        """Take the generation over and load it. Whoever wrote it before is fenced."""
-        await checkpoint.claim(self._conn, self.schema, self.runner)
+        """Take the generation, or its partitions, over and load it. Whoever wrote them before is fenced."""
+        await checkpoint.claim(self._conn, self.schema, self.runner, self._partitions)
         return await self.load()
 
     async def load(self) -> Positions:
         """Load positions and alarms. Raises Fenced or Promoted where the generation is no longer this runner's."""
         await register_vector(self._conn)
-        self.positions = await checkpoint.positions(self._conn, self.schema, self.runner)
+        self.positions = await checkpoint.positions(self._conn, self.schema, self.runner, self._partitions)
         await self._owners.load_alarms(self._conn)
         return self.positions
 
@@ -110,7 +112,7 @@ class Applier:
 
     async def still_ours(self) -> None:
         """Raise Fenced or Promoted where this applier may write no more, psycopg errors where the database is away."""
-        await checkpoint.positions(self._conn, self.schema, self.runner)
+        await checkpoint.positions(self._conn, self.schema, self.runner, self._partitions)
 
     async def settle(self, target: Positions) -> None:
         """Move positions to ``target`` over offsets that hold no record (compacted away)."""

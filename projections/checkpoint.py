@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -16,37 +16,59 @@ from projections.tables import OWNER_ALARM, OWNER_POSITION, VIEW_PROBLEM
 OwnerPosition = tuple[int, int]
 """Last accepted sequence and its cause; (0, -1) where an owner has none."""
 NO_POSITION: OwnerPosition = (0, -1)
+_MINE = "(%(mine)s::int[] IS NULL OR partition = ANY(%(mine)s::int[]))"
 
 
-async def claim(conn: AsyncConnection[Any], schema: str, runner: UUID) -> Positions:
-    """Take the generation over: from now on only ``runner`` moves its positions, which are returned.
+async def claim(conn: AsyncConnection[Any], schema: str, runner: UUID, partitions: Collection[int] | None = None) -> Positions:
+    """Take partitions of a generation over, all by default: only ``runner`` moves their positions from now on. Returns these.
 
-    Whoever had it before is fenced at its next compare-and-set. Waits for a transaction of the one before that is under way.
+    Whoever had them before is fenced at its next compare-and-set. Waits for a transaction of the one before that is under way,
+    and for nobody who writes other partitions.
     """
+    mine = None if partitions is None else sorted(partitions)
     async with conn.transaction():
         # durable at once: a claim that a crash of the database took back would look like another runner's
         await conn.execute("SET LOCAL synchronous_commit = on")
-        # a row-by-row UPDATE alone could deadlock with the transaction of the runner before
-        await conn.execute(f"LOCK TABLE {schema}.checkpoint IN SHARE ROW EXCLUSIVE MODE")
-        await conn.execute(f"UPDATE {schema}.checkpoint SET runner = %s", (runner,))
-        return await positions(conn, schema, runner)
+        # the table before the rows, as a promotion takes them, and the rows in one order, as other claims do
+        await conn.execute(f"LOCK TABLE {schema}.checkpoint IN ROW EXCLUSIVE MODE")
+        await conn.execute(f"SELECT FROM {schema}.checkpoint WHERE {_MINE} ORDER BY topic, partition FOR UPDATE", {"mine": mine})
+        await conn.execute(
+            f"UPDATE {schema}.checkpoint SET runner = %(runner)s, moved_at = now() WHERE {_MINE}",
+            {"runner": runner, "mine": mine},
+        )
+        return await positions(conn, schema, runner, partitions)
 
 
-async def positions(conn: AsyncConnection[Any], schema: str, runner: UUID | None = None) -> Positions:
-    """Positions of a generation. With ``runner``: raises Promoted where it is retired, Fenced where another runner has it."""
-    cursor = await conn.execute(f"SELECT topic, partition, next_offset, runner, retired FROM {schema}.checkpoint")
+async def positions(
+    conn: AsyncConnection[Any], schema: str, runner: UUID | None = None, partitions: Collection[int] | None = None
+) -> Positions:
+    """Positions of a generation, or of some of its partitions.
+
+    With ``runner``: raises Promoted where it is retired, Fenced where another runner has one of them.
+    """
+    cursor = await conn.execute(
+        f"SELECT topic, partition, next_offset, runner, retired FROM {schema}.checkpoint WHERE {_MINE}",
+        {"mine": None if partitions is None else sorted(partitions)},
+    )
     rows = await cursor.fetchall()
     if runner is not None:
         _must_own(rows, runner, schema)
     return {(topic, partition): offset for topic, partition, offset, _, _ in rows}
 
 
+async def position_of(conn: AsyncConnection[Any], view: str, topic: str, partition: int) -> int:
+    """Next offset of one partition in the live generation of ``view``; 0 where the view does not read it."""
+    query = f"SELECT next_offset FROM public.emberlog_{view}_checkpoint WHERE topic = %s AND partition = %s"
+    row = await (await conn.execute(query, (topic, partition), prepare=True)).fetchone()
+    return 0 if row is None else int(row[0])
+
+
 def _must_own(rows: Sequence[tuple[Any, ...]], runner: UUID, schema: str) -> None:
     # first of all Fenced: a zombie must not follow a promotion and take the new generation from its rightful runner
     if any(r[3] != runner for r in rows):
         raise Fenced(
-            f"another runner took {schema} over, so this one has stopped; nothing is lost. Run one projector per view, "
-            "or stop the other one and start this one again"
+            f"another runner took {schema} over, so this one has stopped; nothing is lost. Let no two projectors have the same "
+            "partition of a view: stop the other one and start this one again"
         )
     if any(r[4] for r in rows):
         raise Promoted(f"{schema} is no longer live")
@@ -59,7 +81,7 @@ async def advance(conn: AsyncConnection[Any], schema: str, runner: UUID, moves: 
     """
     ordered = sorted(moves.items())
     cursor = await conn.execute(
-        f"UPDATE {schema}.checkpoint c SET next_offset = m.after "
+        f"UPDATE {schema}.checkpoint c SET next_offset = m.after, moved_at = now() "
         "FROM unnest(%s::text[], %s::int[], %s::bigint[], %s::bigint[]) AS m(topic, partition, before, after) "
         "WHERE c.topic = m.topic AND c.partition = m.partition AND c.next_offset = m.before AND c.runner = %s AND NOT c.retired",
         (
@@ -71,13 +93,14 @@ async def advance(conn: AsyncConnection[Any], schema: str, runner: UUID, moves: 
         ),
     )
     if cursor.rowcount != len(ordered):
-        await positions(conn, schema, runner)
+        await positions(conn, schema, runner, {partition for (_, partition), _ in ordered})
         raise Fenced(f"the checkpoint of {schema} was moved by somebody else; stop the other projector and start this one again")
 
 
 class OwnerPositions:
     """Last accepted sequence by owner: a bounded cache in front of ``owner_position``.
 
+    An owner lives on one partition, so no two runners of a view write the same row here, nor in ``owner_alarm``.
     Owners with an alarm are all in memory: the protocol never makes gaps, so there are none or few.
     """
 

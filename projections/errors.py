@@ -2,6 +2,7 @@
 
 ProjectionError
 ├── Fenced             another runner took this view over: this one has stopped, nothing is lost
+├── PartitionsTaken    another runner has a partition that this one should keep: it has not begun
 ├── Promoted           another generation of the view is live now: load it and go on
 ├── OtherFold          the tables were made by another version of the fold: rebuild
 ├── LogTruncated       the topic no longer holds what the view still has to read
@@ -26,6 +27,10 @@ class ProjectionError(RuntimeError):
 
 class Fenced(ProjectionError):
     """Another runner owns the checkpoint."""
+
+
+class PartitionsTaken(ProjectionError):
+    """A live runner holds a partition."""
 
 
 class Promoted(ProjectionError):

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import AIOKafkaConsumer
+from aiokafka import TopicPartition as KafkaPartition
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 
 from projections.errors import LogTruncated, TopicMissing
-from projections.records import LogRecord, Positions, Source
+from projections.records import LogRecord, Positions, Source, TopicPartition
+
+LOOK_S = 5.0
+"""A broker that does not answer for so long while nothing is read is away."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +41,17 @@ class KafkaLog:
         records = await reader.next()        # up to max_records, an empty list after poll_ms
     """
 
-    def __init__(self, config: ReaderConfig, sources: Sequence[Source]) -> None:
+    def __init__(self, config: ReaderConfig, sources: Sequence[Source], partitions: Collection[int] | None = None) -> None:
+        """Without ``partitions`` it reads all of them."""
+        self.times: dict[TopicPartition, tuple[int, int]] = {}
+        """When the first and the last record that ``next`` gave last were written, in milliseconds since 1970, by partition."""
         self._config = config
         self._sources = sources
         self._consumer: Any = None
-        self._read_to: dict[Any, int] = {}
-        self._tps = [TopicPartition(s.topic, p) for s in sources for p in range(s.partitions)]
+        self._ends: dict[Any, int] = {}
+        self._tps = [
+            KafkaPartition(s.topic, p) for s in sources for p in range(s.partitions) if partitions is None or p in partitions
+        ]
 
     async def __aenter__(self) -> KafkaLog:
         consumer = AIOKafkaConsumer(
@@ -100,12 +109,12 @@ class KafkaLog:
                     f"{tp.topic}/{tp.partition} ends at offset {end} but the view has read up to {at}: the topic was "
                     "recreated or restored from an older backup; rebuild the view once the topic is right"
                 )
-            self._read_to[tp] = max(at, begin)
-            self._consumer.seek(tp, self._read_to[tp])
+            self._ends[tp] = end
+            self._consumer.seek(tp, max(at, begin))
 
-    async def _offsets(self, ask: Any) -> dict[Any, int]:
+    async def _offsets(self, ask: Any, timeout_s: float | None = None) -> dict[Any, int]:
         try:
-            return dict(await asyncio.wait_for(ask(self._tps), self._config.request_timeout_ms / 1000))
+            return dict(await asyncio.wait_for(ask(self._tps), timeout_s or self._config.request_timeout_ms / 1000))
         except TimeoutError:
             raise TopicMissing("the broker does not know some partitions of the view's topics, or does not answer") from None
 
@@ -117,8 +126,7 @@ class KafkaLog:
             raise LogTruncated(
                 "the log no longer holds the view's next records: restore the topic, then rebuild the view"
             ) from None
-        for tp, records in found.items():
-            self._read_to[tp] = records[-1].offset + 1
+        self.times = {(tp.topic, tp.partition): (batch[0].timestamp, batch[-1].timestamp) for tp, batch in found.items()}
         return [record for records in found.values() for record in records]
 
     async def next_below(self, target: Positions) -> list[LogRecord]:
@@ -129,18 +137,26 @@ class KafkaLog:
         self._consumer.resume(*[tp for tp in self._tps if tp not in done])
         records = await self.next()
         kept = [r for r in records if r.offset < target[r.topic, r.partition]]
-        for tp in {TopicPartition(r.topic, r.partition) for r in records if r.offset >= target[r.topic, r.partition]}:
-            self._read_to[tp] = target[tp.topic, tp.partition]
-            self._consumer.seek(tp, self._read_to[tp])
+        for tp in {KafkaPartition(r.topic, r.partition) for r in records if r.offset >= target[r.topic, r.partition]}:
+            self._consumer.seek(tp, target[tp.topic, tp.partition])
         return kept
 
     async def positions(self) -> Positions:
         """Where reading stands: beyond offsets that hold no record any more."""
         return {(tp.topic, tp.partition): await self._consumer.position(tp) for tp in self._tps}
 
-    def lag(self) -> int:
-        """Records between the read position and the last known end."""
-        return sum(max((self._consumer.highwater(tp) or 0) - self._read_to.get(tp, 0), 0) for tp in self._tps)
+    async def look(self) -> None:
+        """Ask the broker for the ends, as reading alone never tells that it is away. Raises TopicMissing."""
+        self._ends = await self._offsets(self._consumer.end_offsets, LOOK_S)
+
+    async def passed(self) -> Positions:
+        """Where reading of compacted topics stands: their last records may be gone, and nothing comes before that end."""
+        compacted = {s.topic for s in self._sources if s.compacted}
+        return {(tp.topic, tp.partition): await self._consumer.position(tp) for tp in self._tps if tp.topic in compacted}
+
+    def known_ends(self) -> Positions:
+        """End offsets as far as the broker has told them."""
+        return {(tp.topic, tp.partition): max(self._consumer.highwater(tp) or 0, self._ends.get(tp, 0)) for tp in self._tps}
 
     @staticmethod
     def _read(offsets: dict[Any, int]) -> Positions:

@@ -1,4 +1,4 @@
-"""Prometheus metrics of the read side. Labels are view names and causes, never owners."""
+"""Prometheus metrics of the read side. Labels are views, partitions and causes, never owners."""
 
 from __future__ import annotations
 
@@ -14,4 +14,8 @@ OUTAGES = Counter("emberlog_projection_pauses_total", "Pauses because broker or 
 COMMIT = Histogram(
     "emberlog_projection_commit_seconds", "Time of one transaction of rows and checkpoint", ["view"], buckets=_LATENCY
 )
-LAG = Gauge("emberlog_projection_lag_records", "Records between a view's position and the end of its topics", ["view"])
+_PLACE = ["view", "topic", "partition"]
+LAG = Gauge("emberlog_projection_lag_records", "Records of a partition that a view has not applied", _PLACE)
+LAG_SECONDS = Gauge("emberlog_projection_lag_seconds", "Age of the oldest record that a view has not applied", _PLACE)
+POSITION = Gauge("emberlog_projection_position", "Next offset of a partition that a view applies", _PLACE)
+HEALTHY = Gauge("emberlog_projection_healthy", "1 while a view's runner makes progress or is at the end, else 0", ["view"])

@@ -20,6 +20,7 @@ from typing import Any, Protocol
 from psycopg_pool import AsyncConnectionPool
 
 from projections import recall_sql as sql
+from projections.checkpoint import position_of
 from projections.errors import NotFollowed
 from projections.records import Positions
 from schemas import ids
@@ -216,9 +217,7 @@ class Recall:
 
     async def _has_passed(self, partition: int, offset: int) -> bool:
         async with self._pool.connection() as conn:
-            cursor = await conn.execute(sql.ARCHIVE_POSITION, (self._topics.events, partition), prepare=True)
-            row = await cursor.fetchone()
-        return row is not None and row[0] > offset
+            return await position_of(conn, "thermal", self._topics.events, partition) > offset
 
     def _vector(self, vector: Sequence[float] | None) -> dict[str, Any]:
         known = vector is not None and len(vector) > 0 and all(map(math.isfinite, vector)) and any(vector)

@@ -127,5 +127,3 @@ FROM (SELECT (SELECT last_cause FROM emberlog_thermal_owner_position WHERE owner
 LEFT JOIN (SELECT * FROM near UNION ALL SELECT * FROM fresh) r ON true
 ORDER BY r.part, r.score DESC NULLS LAST, r.id
 """
-
-ARCHIVE_POSITION = "SELECT next_offset FROM emberlog_thermal_checkpoint WHERE topic = %s AND partition = %s"

@@ -1,7 +1,8 @@
 """All SQL tables that are the runner's own: the list of generations, and the service tables inside each generation.
 
 A generation of view ``thermal`` is schema ``thermal_g<N>``. It holds the view's tables and:
-- ``checkpoint``      next offset by topic and partition, who may move it, whether the generation has been retired
+- ``checkpoint``      next offset by topic and partition, who may move it, when it was claimed or moved last, whether the
+                      generation has been retired
 - ``owner_position``  last accepted sequence and its cause by owner (the acceptance rule's memory)
 - ``owner_alarm``     owners whose log has a gap: parked, loudly
 - ``view_problem``    records that were skipped, and why
@@ -47,6 +48,7 @@ CREATE TABLE {schema}.checkpoint (
     partition integer NOT NULL,
     next_offset bigint NOT NULL,
     runner uuid,
+    moved_at timestamptz,
     retired boolean NOT NULL DEFAULT false,
     PRIMARY KEY (topic, partition)
 )
@@ -75,7 +77,8 @@ VIEW_PROBLEM = Table(
     ("topic", "partition", "offset"),
 )
 SERVICE_TABLES = (OWNER_POSITION, OWNER_ALARM, VIEW_PROBLEM)
-CHECKPOINT_COLUMNS = ("topic", "partition", "next_offset")
+CHECKPOINT_COLUMNS = ("topic", "partition", "next_offset", "moved_at")
+"""What is published of it. Not in any digest: ``moved_at`` is a clock's."""
 
 
 def create_generation(view: View, schema: str) -> list[str]:

@@ -23,6 +23,7 @@ from ops.cli.errors import CliError, TimedOut
 from ops.cli.target import Target
 from ops.cli.topics import partitions_of, topic_reader
 from ops.keyring import Keyring, open_keys
+from projections.checkpoint import position_of
 from schemas import envelope
 from schemas.errors import ContractError
 from schemas.owner import Owner
@@ -100,11 +101,7 @@ class Asking:
         raise TimedOut("the request is on the log, but nobody has decided it yet", "does a worker run? emberlog status")
 
     async def _projected(self, view: str, offset: int) -> None:
-        query = f"SELECT next_offset FROM emberlog_{view}_checkpoint WHERE topic = %s AND partition = %s"
-        while True:
-            row = await (await self._connection.execute(query, (self.target.topics.events, self.partition))).fetchone()
-            if row is not None and row[0] >= offset:
-                return
+        while await position_of(self._connection, view, self.target.topics.events, self.partition) < offset:
             if time.monotonic() > self.deadline:
                 raise TimedOut(f"decided, but the view {view} has not followed yet", "does a projector run? emberlog status")
             await asyncio.sleep(POLL_S)

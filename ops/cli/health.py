@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import psycopg
-from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import GroupCoordinatorNotAvailableError, KafkaError
 
 from ops.cli.errors import NotRunning
 from ops.cli.target import Target
 from ops.cli.topics import TopicMissing, partitions_of, topic_reader
+from ops.cli.view_health import Ends, add_ages, one, stall_of, view_of
 from ops.keyring import keys_dsn
 from ops.keys.erasing import ErasingView
 from projections.views import REGISTRY
@@ -34,7 +34,8 @@ GROUP_PREFIX = "emberlog"
 class Health:
     """``kafka``, ``postgres`` and ``key_store`` are "ok" or why not; lags are records not done yet, None where nobody has begun.
 
-    Among ``views`` is the projection that carries out what is forgotten, whose tables are the key store's.
+    Among ``views`` is the projection that carries out what is forgotten, whose tables are the key store's. ``stalled`` says of
+    views that do not get on, why.
     """
 
     kafka: str = "ok"
@@ -44,6 +45,7 @@ class Health:
     agents: dict[str, int | None] = field(default_factory=dict)
     views: dict[str, dict[str, Any]] = field(default_factory=dict)
     parked: int | None = None
+    stalled: dict[str, str] = field(default_factory=dict)
 
     @property
     def reached(self) -> bool:
@@ -59,7 +61,7 @@ class Health:
 async def look(target: Target) -> Health:
     """Look at everything; what cannot be reached is said, not raised."""
     health = Health()
-    ends: dict[TopicPartition, int] = {}
+    ends: Ends = {}
     try:
         ends = await _topics(target, health)
         await _agents(target, health, ends)
@@ -67,6 +69,13 @@ async def look(target: Target) -> Health:
         health.kafka = str(error)
     health.postgres = await _reached(_views(target, health, ends))
     health.key_store = await _reached(_erasing(target, health, ends))
+    if health.kafka == "ok":
+        try:
+            await add_ages(target, health.views.values())
+        except (NotRunning, KafkaError) as error:
+            health.kafka = str(error)
+    said = {name: stall_of(view, target.settings.stalled_s) for name, view in health.views.items()}
+    health.stalled = {name: words for name, words in said.items() if words is not None}
     return health
 
 
@@ -79,9 +88,9 @@ async def _reached(looking: Coroutine[Any, Any, None]) -> str:
     return "ok"
 
 
-async def _topics(target: Target, health: Health) -> dict[TopicPartition, int]:
+async def _topics(target: Target, health: Health) -> Ends:
     names = [spec.name for spec in target.topics.specs()]
-    all_ends: dict[TopicPartition, int] = {}
+    all_ends: Ends = {}
     async with topic_reader(target.bootstrap) as consumer:
         for name in names:
             try:
@@ -96,7 +105,7 @@ async def _topics(target: Target, health: Health) -> dict[TopicPartition, int]:
     return all_ends
 
 
-async def _agents(target: Target, health: Health, ends: dict[TopicPartition, int]) -> None:
+async def _agents(target: Target, health: Health, ends: Ends) -> None:
     admin = AIOKafkaAdminClient(bootstrap_servers=target.bootstrap, client_id="emberlog-status")
     await admin.start()
     try:
@@ -110,9 +119,7 @@ async def _agents(target: Target, health: Health, ends: dict[TopicPartition, int
         await admin.close()
 
 
-async def _lag(
-    admin: AIOKafkaAdminClient, target: Target, group: str, topic: str, ends: dict[TopicPartition, int]
-) -> tuple[int, bool]:
+async def _lag(admin: AIOKafkaAdminClient, target: Target, group: str, topic: str, ends: Ends) -> tuple[int, bool]:
     """Records of the topic that the group has not done, and whether it has committed any."""
     name = getattr(target.topics, topic)
     try:
@@ -124,41 +131,15 @@ async def _lag(
     return sum(max(0, end - done.get(tp, 0)) for tp, end in mine.items()), bool(done)
 
 
-async def _views(target: Target, health: Health, ends: dict[TopicPartition, int]) -> None:
+async def _views(target: Target, health: Health, ends: Ends) -> None:
     async with await psycopg.AsyncConnection.connect(target.dsn, autocommit=True) as connection:
         for name in REGISTRY:
-            health.views[name] = await _view(connection, name, ends)
+            health.views[name] = await view_of(connection, name, ends)
         if "parked" in health.views and health.views["parked"]["generation"] is not None:
-            health.parked = await _one(connection, "SELECT count(*) FROM parked_work")
+            health.parked = await one(connection, "SELECT count(*) FROM parked_work")
 
 
-async def _erasing(target: Target, health: Health, ends: dict[TopicPartition, int]) -> None:
+async def _erasing(target: Target, health: Health, ends: Ends) -> None:
     dsn = keys_dsn(target.settings, target.dsn)
     async with await psycopg.AsyncConnection.connect(dsn, autocommit=True) as connection:
-        health.views[ErasingView.name] = await _view(connection, ErasingView.name, ends)
-
-
-async def _view(connection: psycopg.AsyncConnection[Any], name: str, ends: dict[TopicPartition, int]) -> dict[str, Any]:
-    try:
-        live = await _one(
-            connection, "SELECT generation FROM emberlog_view_generation WHERE view = %s AND state = 'live'", (name,)
-        )
-    except psycopg.errors.UndefinedTable:
-        live = None
-    if live is None:
-        return {"generation": None, "lag": None, "alarms": 0, "problems": 0}
-    cursor = await connection.execute(f"SELECT topic, partition, next_offset FROM emberlog_{name}_checkpoint")
-    lag = 0
-    for topic, partition, offset in await cursor.fetchall():
-        lag += max(0, ends.get(TopicPartition(topic, partition), offset) - offset)
-    return {
-        "generation": live,
-        "lag": lag,
-        "alarms": await _one(connection, f"SELECT count(*) FROM emberlog_{name}_owner_alarm"),
-        "problems": await _one(connection, f"SELECT count(*) FROM emberlog_{name}_view_problem"),
-    }
-
-
-async def _one(connection: psycopg.AsyncConnection[Any], query: str, parameters: tuple[Any, ...] = ()) -> Any:
-    row = await (await connection.execute(query, parameters)).fetchone()
-    return row[0] if row else None
+        health.views[ErasingView.name] = await view_of(connection, ErasingView.name, ends)

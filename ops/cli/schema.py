@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 REGISTRY = "EMBERLOG_SCHEMA_REGISTRY_URL"
 # they write and read nothing, or, as the demo, have services of their own whatever is configured
-WITHOUT_REGISTRY = ("demo", "schema", "settings")
+WITHOUT_REGISTRY = ("demo", "health", "schema", "settings")
 
 app = typer.Typer(
     no_args_is_help=True,

@@ -19,6 +19,7 @@ COMMANDS = (
     "tail", "status", "counts", "verify", "rebuild", "setup", "worker", "project", "settings", "parked list", "parked show",
     "parked retry", "parked drop", "owner show", "owner alias", "owner list", "keys check", "keys backup", "keys restore",
     "keys rotate", "vacuum", "redecide", "reembed", "undo", "promote", "rollback", "generations",
+    "health",
 )  # fmt: skip
 NEED_A_RUNNING_SET = (
     ("tail",), ("recall", "x", "--owner", "u-1"), ("verify",), ("parked", "retry", "--all"), ("status",), ("worker",),
@@ -94,6 +95,7 @@ def test_wrong_settings_are_told_before_anything_else(tmp_path: Path) -> None:
         (("recall", "x", "--owner", "default/person/u"), "write an owner as default/user/u-1"),
         (("worker", "--agents", "admit,guess"), "agents are admit, extract, decide, embed"),
         (("project", "everything"), "views are thermal, embeddings"),
+        (("project", "--partitions", "3-1"), "name them as 0,1 or 0-3"),
         (("verify", "everything"), "views are thermal, embeddings"),
         (("demo", "--limit", "3"), "--limit belongs to --locomo"),
         (("demo", "--locomo", "none.json"), "none.json cannot be read"),

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 
+import pytest
 from aiokafka import AIOKafkaProducer
 
 from ops.local.services import LocalServices
@@ -255,3 +256,19 @@ def test_other_partitions_than_the_topics_have_are_refused(inside: Inside) -> No
     other = Inside(inside.cwd, {**inside.environment, "EMBERLOG_PARTITIONS": "8"})
     assert "set EMBERLOG_PARTITIONS=4" in other.fails("remember", "anything", "--owner", "u", code=2)
     assert "has 4 partitions, the settings say 8" in other.fails("setup", code=1)
+
+
+@pytest.mark.slow
+def test_a_second_projector_is_refused_and_the_first_stays_healthy(running: Cli) -> None:
+    error = running.fails("project", "thermal", "--partitions", "0,1", code=1)
+    assert "another projector keeps partition 0, 1 of view thermal" in error
+    assert "emberlog project thermal --partitions" in error
+    assert "there is no partition 4" in running.fails("project", "--partitions", "2-4", code=2)
+    assert "healthy" in running.ok("health").out
+    seen = running.ok("status", "--json").json
+    assert seen["stalled"] == {}
+    for view in seen["views"].values():
+        assert [place["running"] for place in view["partitions"]] == [True] * len(view["partitions"]) != []
+    text = running.ok("status", "--partitions").out
+    assert "seconds behind" in text
+    assert "moved s ago" in text

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import itertools
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Sequence
 from typing import Any
 from uuid import uuid4
 
@@ -108,13 +108,16 @@ class Broker:
         finally:
             await admin.close()
 
-    async def send(self, records: Sequence[Rec]) -> None:
-        """Write records as batches, one per run of records of one partition; checks that they land at the offsets they name."""
+    async def send(self, records: Sequence[Rec], timestamp_ms: int | None = None) -> None:
+        """Write records as batches, one per run of records of one partition; checks that they land at the offsets they name.
+
+        Their time is ``timestamp_ms``, in milliseconds since 1970, or now.
+        """
         sent = []
         for run in _runs(records):
             batch = self._producer.create_batch()
             for record in run:
-                made = batch.append(key=record.key, value=record.value, timestamp=None, headers=list(record.headers))
+                made = batch.append(key=record.key, value=record.value, timestamp=timestamp_ms, headers=list(record.headers))
                 assert made is not None
             batch.close()
             sent.append((run[0], await self._producer.send_batch(batch, run[0].topic, partition=run[0].partition)))
@@ -133,9 +136,9 @@ def _runs(records: Sequence[Rec], limit: int = 10) -> list[list[Rec]]:
 
 
 @contextlib.asynccontextmanager
-async def running(view: View, config: RunnerConfig) -> AsyncIterator[ProjectionRunner]:
+async def running(view: View, config: RunnerConfig, partitions: Collection[int] | None = None) -> AsyncIterator[ProjectionRunner]:
     """A runner at work; its error, if any, is raised at the end."""
-    runner, stop = ProjectionRunner(view, config), asyncio.Event()
+    runner, stop = ProjectionRunner(view, config, partitions), asyncio.Event()
     task = asyncio.create_task(runner.run(stop))
     try:
         yield runner

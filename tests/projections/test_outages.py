@@ -16,7 +16,7 @@ from projections.runner import RunnerConfig
 from projections.view import ViewSettings
 from projections.views import build_views
 from schemas.topics import Topics
-from tests.projections.harness import AUDIT_KEY, Broker, owner, running
+from tests.projections.harness import AUDIT_KEY, Broker, eventually, owner, running
 from tests.projections.logs import LogMaker
 from tests.services import temporary_data_dir
 
@@ -53,6 +53,13 @@ async def test_a_killed_broker_and_a_killed_database_are_pauses_and_nothing_is_l
             await write(broker, 30)
             await runner.catch_up_to(log.ends(topics.events), 30)
         await asyncio.to_thread(own.kafka.kill)
+
+        async def says_so() -> bool:
+            standing = runner.progress.standing()
+            return standing.state == "paused" and "the broker does not answer" in standing.words and standing.healthy
+
+        await eventually(says_so, "the runner says that it is paused, and why")
+        assert not runner.progress.standing(stalled_s=0.1).healthy
         await asyncio.to_thread(own.kafka.restart)
         async with Broker.of(own.addresses.kafka_bootstrap, topics, create=False, delete=False) as broker:
             await write(broker, 30)

@@ -9,6 +9,7 @@ import psycopg
 import pytest
 
 from projections import generation
+from projections.applier import Applier
 from projections.errors import CatchUpTimeout, Fenced, LogTruncated, OtherFold
 from projections.rebuild import rebuild
 from projections.runner import ProjectionRunner, RunnerConfig
@@ -65,42 +66,6 @@ async def test_all_views_run_side_by_side(broker: Broker, config: RunnerConfig, 
     assert await one(config.dsn, "count(*) FROM memory_embedding JOIN thermal_memory_archive ON id = memory_id") == 2
     assert await one(config.dsn, "count(*) FROM audit_log") == 2
     assert await one(config.dsn, "new FROM turn_outcome") == 2
-
-
-async def test_a_second_runner_takes_over_and_the_first_stops_with_a_clear_error(
-    broker: Broker, config: RunnerConfig, views: dict[str, View], log: LogMaker
-) -> None:
-    ana, view = owner(), views["thermal"]
-    log.add(ana, "one")
-    await broker.send(log.records)
-    first, stop = ProjectionRunner(view, config), asyncio.Event()
-    task = asyncio.create_task(first.run(stop))
-    await first.catch_up_to(log.ends(log.topics.events), 20)
-    async with running(view, config) as second:
-        await second.catch_up_to(log.ends(log.topics.events), 20)
-        log.add(ana, "two")
-        await broker.send(log.records[1:])
-        await second.catch_up_to(log.ends(log.topics.events), 20)
-        with pytest.raises(Fenced, match="stop the other one"):
-            await asyncio.wait_for(task, 20)
-    assert await one(config.dsn, "count(*) FROM memory_mention") == 2
-
-
-async def test_a_fenced_runner_that_reconnects_does_not_take_the_view_back(
-    broker: Broker, config: RunnerConfig, views: dict[str, View], log: LogMaker
-) -> None:
-    view = views["thermal"]
-    first = ProjectionRunner(view, replace(config, backoff_first_s=1.0))  # it comes back after the second
-    task = asyncio.create_task(first.run(asyncio.Event()))
-    await first.catch_up_to(log.ends(log.topics.events), 20)
-    async with running(view, config) as second:
-        await second.catch_up_to(log.ends(log.topics.events), 20)
-        await drop_connections(config.dsn)
-        log.add(owner(), "one")
-        await broker.send(log.records)
-        await second.catch_up_to(log.ends(log.topics.events), 20)
-        with pytest.raises(Fenced):
-            await asyncio.wait_for(task, 20)
 
 
 async def test_a_database_that_drops_its_connections_is_a_pause_and_nothing_is_lost(
@@ -183,13 +148,16 @@ async def test_a_runner_follows_a_promotion_to_the_new_generation(
 async def test_an_idle_runner_notices_that_it_was_fenced(
     broker: Broker, config: RunnerConfig, views: dict[str, View], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Its lock was lost, as in a failover of the database: the checkpoint alone tells it."""
     monkeypatch.setattr("projections.runner.OWNERSHIP_CHECK_S", 0.1)
     first = ProjectionRunner(views["thermal"], config)
     task = asyncio.create_task(first.run(asyncio.Event()))
     await first.catch_up_to(await ends(config, views["thermal"]), 20)
-    async with running(views["thermal"], config):
-        with pytest.raises(Fenced):
+    async with await generation.connect(config.dsn) as conn:
+        await Applier(views["thermal"], "thermal_g1", conn, partitions=[1]).claim()
+        with pytest.raises(Fenced, match="stop the other one"):
             await asyncio.wait_for(task, 20)
+    assert first.progress.standing().words == "ended: Fenced"
 
 
 async def test_tables_of_another_version_of_the_fold_are_refused_until_rebuilt(

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from ops.cli.target import Target
 
 ReadyFile = Annotated[Path | None, typer.Option("--ready-file", help="Made when ready, removed at the end: for health checks.")]
+HealthFile = Annotated[
+    Path | None, typer.Option("--health-file", help="Written every few seconds: how each view is. See: emberlog health.")
+]
 WithParent = Annotated[bool, typer.Option("--with-parent", hidden=True, help="Addresses and life from the parent, by stdin.")]
 
 
@@ -71,14 +74,18 @@ def worker(
 
 def project(
     views: Annotated[list[str] | None, typer.Argument(help="Views to keep current; all, if none is named.")] = None,
+    partitions: Annotated[
+        str | None, typer.Option("--partitions", help="Partitions to keep, such as 0,1 or 0-3; all, if none is named.")
+    ] = None,
     ready_file: ReadyFile = None,
+    health_file: HealthFile = None,
     with_parent: WithParent = False,
 ) -> None:
     """Run the read side: keep the views (thermal archive, embeddings, audit, parked work) up to the log.
 
     Beside them stands `keys`: it destroys the keys of what was forgotten, and issues the receipts.
 
-    One process per view at a time: a second one takes the view over, and the first stops.
+    Several processes share a view, each with partitions of its own. A second one on the same partition is refused.
     """
     from ops.cli.errors import UsageError
     from ops.cli.serving import serve
@@ -88,15 +95,48 @@ def project(
     unknown = [name for name in views or () if name not in every]
     if unknown:
         raise UsageError(f"there is no view {', '.join(unknown)}", f"views are {', '.join(every)}")
+    wanted = None if partitions is None else _numbers(partitions)
     target = _serving_target(with_parent, "ops.wiring")
+    outside = sorted(number for number in wanted or () if number >= target.topics.partitions)
+    if outside:
+        raise UsageError(
+            f"there is no partition {', '.join(map(str, outside))}", f"topics have partitions 0 to {target.topics.partitions - 1}"
+        )
+    from ops.heartbeat import HealthFile
     from ops.wiring import run_projector
 
-    chosen = views or every
-    serve(
-        lambda stop, ready: run_projector(target.settings, target.bootstrap, target.dsn, chosen, stop, ready),
-        ready_file,
-        with_parent,
-    )
+    chosen, beats = views or every, None if health_file is None else HealthFile(health_file)
+    try:
+        serve(
+            lambda stop, ready: run_projector(
+                target.settings,
+                target.bootstrap,
+                target.dsn,
+                chosen,
+                stop,
+                ready,
+                partitions=wanted,
+                on_beat=None if beats is None else beats.write,
+            ),
+            ready_file,
+            with_parent,
+        )
+    finally:
+        if beats is not None:
+            beats.remove()
+
+
+def _numbers(text: str) -> frozenset[int]:
+    """Partitions such as 0,2 or 0-3. Raises UsageError."""
+    from ops.cli.errors import UsageError
+
+    found: set[int] = set()
+    for part in text.split(","):
+        first, dash, last = (piece.strip() for piece in part.partition("-"))
+        if not first.isdecimal() or not (last.isdecimal() if dash else True) or (dash and int(last) < int(first)):
+            raise UsageError(f"these are no partitions: {text}", "name them as 0,1 or 0-3")
+        found.update(range(int(first), int(last if dash else first) + 1))
+    return frozenset(found)
 
 
 def _serving_target(with_parent: bool, *heavy: str) -> Target:

@@ -1,8 +1,9 @@
-"""``emberlog status`` and ``emberlog counts``: how the running set is, and what it has done."""
+"""``emberlog status``, ``emberlog health`` and ``emberlog counts``: how the running set is, and what it has done."""
 
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -14,13 +15,18 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     app.command("status", rich_help_panel="Look")(status)
+    app.command("health", rich_help_panel="Look")(health)
     app.command("counts", rich_help_panel="Look")(counts)
 
 
-def status(json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False) -> None:
+def status(
+    partitions: Annotated[bool, typer.Option("--partitions", help="Every partition of every view, not only what lags.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+) -> None:
     """Show services, topics, what each agent and view still has to do, alarms and parked work.
 
     Exits with 1 where an owner's log has a gap (an alarm), with 3 where Kafka, PostgreSQL or the key store cannot be reached.
+    Views that do not get on are named, and `emberlog health` fails by them.
     """
     from ops.cli.errors import CliError, NotRunning
     from ops.cli.health import look
@@ -29,18 +35,48 @@ def status(json: Annotated[bool, typer.Option("--json", help="As JSON.")] = Fals
     from ops.settings_shown import describe_models
 
     target = find_running()
-    health = asyncio.run(look(target))
+    found = asyncio.run(look(target))
     if json:
-        print_json({**to_jsonable(health), "alarms": health.alarms, "models": describe_models(target.settings)})
+        more = {"alarms": found.alarms, "stalled": found.stalled, "models": describe_models(target.settings)}
+        print_json({**to_jsonable(found), **more})
     else:
-        _show(target, health)
-    if not health.reached:
+        _show(target, found, partitions)
+    if not found.reached:
         raise NotRunning("Kafka, PostgreSQL or the key store cannot be reached")
-    if health.alarms:
-        raise CliError(f"{health.alarms} owners have a gap in their log and are not applied any more")
+    if found.alarms:
+        raise CliError(f"{found.alarms} owners have a gap in their log and are not applied any more")
 
 
-def _show(target: Target, health: Health) -> None:
+def health(
+    file: Annotated[Path | None, typer.Argument(help="What `emberlog project --health-file` writes; else all that runs.")] = None,
+) -> None:
+    """Say whether projectors get on: exit code 0 or 1, and why.
+
+    With the health file of one projector, for probes of Docker and Kubernetes: it asks no service, and a projector that is dead,
+    frozen or stuck fails. Without: services and all views as `emberlog status` sees them, also where no projector runs at all.
+    """
+    from ops.cli.errors import CliError, NotRunning
+    from ops.cli.health import look
+    from ops.cli.out import console, plain
+    from ops.cli.target import find_running
+
+    if file is not None:
+        from ops.heartbeat import judged
+
+        well, lines = judged(file)
+        if not well:
+            raise CliError("unhealthy\n" + "\n".join(lines))
+        console().print(plain("\n".join(["healthy", *lines])))
+        return
+    found = asyncio.run(look(find_running()))
+    if not found.reached:
+        raise NotRunning("Kafka, PostgreSQL or the key store cannot be reached")
+    if found.stalled:
+        raise CliError("unhealthy\n" + "\n".join(f"{name}: {words}" for name, words in found.stalled.items()))
+    console().print(plain("healthy"))
+
+
+def _show(target: Target, health: Health, partitions: bool) -> None:
     from ops.cli.out import console, plain, table
     from ops.settings_shown import describe_models
 
@@ -53,11 +89,22 @@ def _show(target: Target, health: Health) -> None:
     waiting = [(name, "never ran" if lag is None else lag) for name, lag in health.agents.items()]
     out.print(table("Agents", ("agent", "records to do"), waiting, right=("records to do",)))
     views = [
-        (name, "not set up" if v["generation"] is None else v["generation"], v["lag"], v["alarms"], v["problems"])
+        (name, "not set up" if v["generation"] is None else v["generation"], v["lag"], v["lag_s"], v["alarms"], v["problems"])
         for name, v in health.views.items()
     ]
-    numbers = ("generation", "records to do", "owners with a gap", "records skipped")
+    numbers = ("generation", "records to do", "seconds behind", "owners with a gap", "records skipped")
     out.print(table("Views", ("view", *numbers), views, right=numbers))
+    places = [
+        (name, p["topic"], p["partition"], p["next_offset"], p["lag"], p["lag_s"], p["quiet_s"], "yes" if p["running"] else "no")
+        for name, v in health.views.items()
+        for p in v["partitions"]
+        if partitions or p["lag"]
+    ]
+    if places:
+        columns = ("partition", "position", "records to do", "seconds behind", "moved s ago")
+        out.print(table("Partitions", ("view", "topic", *columns, "projector"), places, right=columns))
+    for name, words in health.stalled.items():
+        out.print(plain(f"{name}: {words}", "red"))
     if health.parked:
         out.print(plain(f"{health.parked} pieces of work are parked: emberlog parked list", "yellow"))
 
