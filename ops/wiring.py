@@ -18,6 +18,7 @@ from ops.keys.erasing import ErasingView
 from ops.receipts import Receipts
 from ops.settings import Settings
 from ops.tombstones import KnownForgettings, replayed
+from projections.current_publisher import CurrentPublisher
 from projections.errors import NotFollowed, is_outage
 from projections.recall import Recall
 from projections.records import Positions
@@ -229,9 +230,13 @@ async def run_projector(
             if ERASING in names:
                 first.append(ProjectionRunner(ring.erasing(settings.topics), RunnerConfig(bootstrap=bootstrap, dsn=keys)))
                 receipts = Receipts(bootstrap, dsn, keys, settings.topics, settings.backup_retention_days)
+            current = views.get("current")
+            publisher = (
+                None if current is None else CurrentPublisher(current, settings.topics, runner_config(bootstrap, dsn, ring))
+            )
             log.info("projector starts", views=[runner.view.name for runner in (*first, *runners)])
             destroyed = replayed(bootstrap, keys, settings.topics)
-            await _run_all(first, runners, destroyed, stop, on_ready, receipts)
+            await _run_all(first, runners, destroyed, stop, on_ready, receipts, publisher)
 
 
 async def _run_all(
@@ -241,6 +246,7 @@ async def _run_all(
     stop: asyncio.Event,
     on_ready: OnReady,
     receipts: Receipts | None,
+    publisher: CurrentPublisher | None,
 ) -> None:
     """Run ``first``, and the other ``runners`` once ``destroyed`` is done."""
     async with asyncio.TaskGroup() as group:
@@ -254,6 +260,8 @@ async def _run_all(
             running += [group.create_task(runner.run(stop), name=runner.view.name) for runner in runners]
         if receipts is not None:
             running.append(group.create_task(receipts.run(stop), name="receipts"))
+        if publisher is not None:
+            running.append(group.create_task(publisher.run(stop), name="publisher of current memories"))
         ready = group.create_task(_until_placed((*first, *runners), on_ready))
         await asyncio.wait([stopped, *running], return_when=asyncio.FIRST_COMPLETED)
         ready.cancel()

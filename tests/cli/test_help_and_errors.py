@@ -17,12 +17,12 @@ COMMANDS = (
     "demo", "up", "publish", "recall", "forget", "erase", "receipt", "remember", "revise", "pin", "unpin", "link", "unlink",
     "tail", "status", "counts", "verify", "rebuild", "setup", "worker", "project", "settings", "parked list", "parked show",
     "parked retry", "parked drop", "owner show", "owner alias", "owner list", "keys check", "keys backup", "keys restore",
-    "keys rotate",
+    "keys rotate", "replay",
 )  # fmt: skip
 NEED_A_RUNNING_SET = (
     ("tail",), ("recall", "x", "--owner", "u-1"), ("verify",), ("parked", "retry", "--all"), ("status",), ("worker",),
     ("publish", "--owner", "u-1", "--text", "hello"), ("remember", "hello", "--owner", "u-1"), ("pin", "1234", "--owner", "u-1"),
-    ("erase", "u-1"), ("owner", "show", "u-1"), ("keys", "check"),
+    ("erase", "u-1"), ("owner", "show", "u-1"), ("keys", "check"), ("replay", "--topic", "events", "--from-offset", "0"),
 )  # fmt: skip
 
 
