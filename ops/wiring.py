@@ -20,6 +20,7 @@ from ops.keys.erasing import ErasingView
 from ops.receipts import Receipts
 from ops.settings import Settings
 from ops.tombstones import KnownForgettings, replayed
+from projections.current_publisher import CurrentPublisher
 from projections.errors import NotFollowed, is_outage
 from projections.progress import STALLED_S
 from projections.recall import Recall
@@ -259,10 +260,13 @@ async def run_projector(
             # of the processes that share it, one is enough
             if ERASING in names and (partitions is None or 0 in partitions):
                 receipts = Receipts(bootstrap, dsn, keys, settings.topics, settings.backup_retention_days)
+            publisher = None
+            if "current" in views and (partitions is None or 0 in partitions):
+                publisher = CurrentPublisher(views["current"], settings.topics, runner_config(bootstrap, dsn, ring, stalled_s))
             log.info("projector starts", views=[runner.view.name for runner in (*first, *runners)])
             destroyed = replayed(bootstrap, keys, settings.topics)
             async with beating([*first, *runners], stalled_s, on_beat):
-                await _run_all(first, runners, destroyed, stop, on_ready, receipts)
+                await _run_all(first, runners, destroyed, stop, on_ready, receipts, publisher)
 
 
 async def _run_all(
@@ -272,6 +276,7 @@ async def _run_all(
     stop: asyncio.Event,
     on_ready: OnReady,
     receipts: Receipts | None,
+    publisher: CurrentPublisher | None,
 ) -> None:
     """Run ``first``, and the other ``runners`` once ``destroyed`` is done."""
     async with asyncio.TaskGroup() as group:
@@ -285,6 +290,8 @@ async def _run_all(
             running += [group.create_task(runner.run(stop), name=runner.view.name) for runner in runners]
         if receipts is not None:
             running.append(group.create_task(receipts.run(stop), name="receipts"))
+        if publisher is not None:
+            running.append(group.create_task(publisher.run(stop), name="publisher of current memories"))
         ready = group.create_task(_until_placed((*first, *runners), on_ready))
         await asyncio.wait([stopped, *running], return_when=asyncio.FIRST_COMPLETED)
         ready.cancel()

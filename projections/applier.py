@@ -94,7 +94,7 @@ class Applier:
             return 0
         began = time.perf_counter()
         # before the transaction, so that no lock waits for the store of the keys
-        if self._keys is not NO_KEYS:
+        if self._keys is not NO_KEYS and getattr(self.view, "opens", True):
             await self._open(intake)
             self.opening_s += time.perf_counter() - began
         try:

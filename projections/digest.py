@@ -45,7 +45,7 @@ class ViewDigest:
 
 def digested(view: View) -> tuple[Table, ...]:
     """The tables that count: the view's own, and what its acceptance rule remembers. Notes on skipped records do not."""
-    return (*view.tables, OWNER_POSITION, OWNER_ALARM)
+    return (*(table for table in view.tables if table.digested), OWNER_POSITION, OWNER_ALARM)
 
 
 async def table_digest(conn: AsyncConnection[Any], schema: str, table: Table) -> TableDigest:

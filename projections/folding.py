@@ -33,6 +33,8 @@ class FoldingView(ABC):
     version: ClassVar[int]
     tables: ClassVar[tuple[Table, ...]]
     sources: tuple[Source, ...]
+    opens: ClassVar[bool] = True
+    """False for a view that keeps sealed values as they came: no key is fetched for it."""
 
     def check(self, placed: Placed) -> None:  # noqa: B027 - most tables take whatever the contract allows
         """Raise ContractError for a record that the tables cannot take; it is skipped and recorded."""

@@ -49,6 +49,8 @@ class Table:
     """The struct of a row, where the table was made from one (``projections.rows``)."""
     lookups: tuple[str, ...] = ()
     """Columns by which a fold finds rows, beside the key."""
+    digested: bool = True
+    """False where others than the fold write, too, such as an outbox that is emptied: digests leave it out."""
 
     @cached_property
     def names(self) -> tuple[str, ...]:
@@ -112,7 +114,11 @@ class ViewSettings:
 
 
 class View(Protocol):
-    """A projection. One file in ``views/`` and one line in its registry."""
+    """A projection. One file in ``views/`` and one line in its registry.
+
+    Values of its records come opened, as far as their keys are there; an attribute ``opens`` that is False says that it wants
+    them as they came.
+    """
 
     @property
     def name(self) -> str:

@@ -1,7 +1,7 @@
 """The topics: names, partitioning, retention.
 
-conversation.events, memory.commands, memory.events and memory.embeddings are co-partitioned: an owner has the same partition
-number in each. More partitions means a new topic generation, never an in-place change.
+conversation.events, memory.commands, memory.events, memory.embeddings and memory.current are co-partitioned: an owner has the
+same partition number in each. More partitions means a new topic generation, never an in-place change.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ INBOX_RETENTION_MS = 86_400_000
 # Purged text leaves the disk with its whole segment, so segments are short; a batch of the broker's default limit still fits.
 INBOX_SEGMENT_MS = 60_000
 INBOX_SEGMENT_BYTES = 2_097_152
+CURRENT_MAX_BYTES = 8_388_608
+"""A memory's state holds values of several events, each of which may fill a record of the default size."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,10 @@ class Topics:
         return f"{self.prefix}memory.embeddings.v1"
 
     @property
+    def current(self) -> str:
+        return f"{self.prefix}memory.current.v1"
+
+    @property
     def parked(self) -> str:
         return f"{self.prefix}memory.parked.v1"
 
@@ -72,6 +78,7 @@ class Topics:
             TopicSpec(self.inbox, self.partitions, inbox),
             *(TopicSpec(name, self.partitions, forever) for name in kept),
             TopicSpec(self.embeddings, self.partitions, {"cleanup.policy": "compact"}),
+            TopicSpec(self.current, self.partitions, {"cleanup.policy": "compact", "max.message.bytes": str(CURRENT_MAX_BYTES)}),
         )
 
 

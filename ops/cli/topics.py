@@ -22,7 +22,7 @@ from schemas.types import ConversationTurn
 CONNECT_S = 5.0
 NEAR = 500
 LOOK_WAIT_MS, FOLLOW_WAIT_MS = 10, 500
-SHORT_NAMES = ("inbox", "conversation", "commands", "events", "embeddings", "parked")
+SHORT_NAMES = ("inbox", "conversation", "commands", "events", "embeddings", "current", "parked")
 
 
 class TopicMissing(NotRunning):

@@ -87,6 +87,7 @@ _TOPICS = {
     "memory.commands.v1": ("extracted facts and requests", Forgets.KEY),
     "memory.events.v1": ("the log of record", Forgets.KEY),
     "memory.embeddings.v1": ("vectors, which tell of the text", Forgets.KEY),
+    "memory.current.v1": ("the newest state of each memory", Forgets.KEY),
     "memory.parked.v1": ("parked work, with the record itself", Forgets.KEY),
 }
 _VIEWS = {
@@ -94,6 +95,7 @@ _VIEWS = {
     "embeddings": ("vectors of memories", Forgets.PROJECTION),
     "audit": ("claims: keys, counts and hashes", Forgets.NEVER_HELD),
     "parked": ("parked work with the record itself", Forgets.PROJECTION),
+    "current": ("the newest state of each memory, sealed as on the log", Forgets.PROJECTION),
 }
 _SETTINGS = ViewSettings(audit_key=b"names of tables do not follow from it")
 _TABLES = (

@@ -20,11 +20,12 @@ COMMANDS = (
     "parked retry", "parked drop", "owner show", "owner alias", "owner list", "keys check", "keys backup", "keys restore",
     "keys rotate", "vacuum", "redecide", "reembed", "undo", "promote", "rollback", "generations",
     "health",
+    "replay",
 )  # fmt: skip
 NEED_A_RUNNING_SET = (
     ("tail",), ("recall", "x", "--owner", "u-1"), ("verify",), ("parked", "retry", "--all"), ("status",), ("worker",),
     ("publish", "--owner", "u-1", "--text", "hello"), ("remember", "hello", "--owner", "u-1"), ("pin", "1234", "--owner", "u-1"),
-    ("erase", "u-1"), ("owner", "show", "u-1"), ("keys", "check"),
+    ("erase", "u-1"), ("owner", "show", "u-1"), ("keys", "check"), ("replay", "--topic", "events", "--from-offset", "0"),
 )  # fmt: skip
 
 

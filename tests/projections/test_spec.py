@@ -114,7 +114,8 @@ class ViewSpec:
                 assert rows == await made.rows(f"count(*) FROM {{s}}.{table.name}")
             expected = (await made.digest()).tables
             found = (await live.digest()).tables
-            assert {table.name: found[table.name] for table in view.tables} == {t.name: expected[t.name] for t in view.tables}
+            counted = [table.name for table in view.tables if table.digested]
+            assert {name: found[name] for name in counted} == {name: expected[name] for name in counted}
 
     async def test_no_records_leave_no_rows(self, database: str, view: View) -> None:
         async with Fold.of(database, view) as fold:
@@ -182,6 +183,10 @@ class TestAudit(ViewSpec):
 
 class TestParked(ViewSpec):
     name = "parked"
+
+
+class TestCurrent(ViewSpec):
+    name = "current"
 
 
 def test_the_log_of_the_spec_holds_every_type_of_event() -> None:

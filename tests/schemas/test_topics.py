@@ -54,6 +54,7 @@ def test_the_names_are_those_that_others_rely_on() -> None:
         "memory.commands.v1",
     )
     assert (topics.events, topics.embeddings, topics.parked) == ("memory.events.v1", "memory.embeddings.v1", "memory.parked.v1")
+    assert topics.current == "memory.current.v1"
 
 
 def test_a_prefix_stands_before_every_name() -> None:
@@ -64,7 +65,8 @@ def test_the_log_of_record_is_kept_for_ever_and_never_compacted() -> None:
     by_name = {s.name: s.config for s in Topics().specs()}
     for name in ("conversation.events.v1", "memory.commands.v1", "memory.events.v1", "memory.parked.v1"):
         assert by_name[name] == {"cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1"}
-    assert by_name["memory.embeddings.v1"]["cleanup.policy"] == "compact"
+    for name in ("memory.embeddings.v1", "memory.current.v1"):
+        assert by_name[name]["cleanup.policy"] == "compact"
 
 
 def test_the_plain_inbox_is_kept_for_a_day_at_most_in_short_segments() -> None:

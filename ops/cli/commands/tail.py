@@ -24,7 +24,10 @@ def register(app: typer.Typer) -> None:
 
 def tail(
     topic: Annotated[
-        str, typer.Argument(help="Topic: memory.events.v1, or short: inbox, conversation, commands, events, embeddings, parked.")
+        str,
+        typer.Argument(
+            help="Topic: memory.events.v1, or short: inbox, conversation, commands, events, embeddings, current, parked."
+        ),
     ] = "memory.events.v1",
     owner: Annotated[str | None, typer.Option("--owner", help="Only records of this owner, such as default/user/u-1.")] = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON object per line.")] = False,
@@ -69,15 +72,13 @@ class _Tail:
 
     def __init__(self, target: Target, topic: str, owner: str | None, emit: Callable[[Shown], None], last: int | None) -> None:
         from ops.cli.topics import topic_named
-        from schemas.owner import Owner
+        from ops.cli.whose import Whose
         from schemas.sealing import NO_KEYS
 
         self.target, self.emit, self.last = target, emit, last
         self.topic = topic_named(target.topics, topic)
-        self.owner = Owner.parse(owner) if owner else None
-        self.reference: str | None = None
+        self.whose = Whose(owner)
         self.keys: Keys = NO_KEYS
-        self.directory: Directory | None = None
 
     async def run(self, follow: bool) -> None:
         from ops.cli.topics import partitions_of, topic_reader
@@ -87,25 +88,21 @@ class _Tail:
             topic_reader(self.target.bootstrap, follow=follow) as consumer,
             open_keys(self.target.settings, self.target.dsn, connections=1) as ring,
         ):
-            self.keys, self.directory = ring.keys, ring.directory
-            await self._find_owner()
+            self.keys = ring.keys
+            await self.whose.look_up(ring.directory)
             tps = await partitions_of(consumer, self.topic)
             end = await consumer.end_offsets(tps)
             if self.last != 0:
                 await self._past(consumer, tps, end)
             if follow:
-                await self._follow(consumer, end)
-
-    async def _find_owner(self) -> None:
-        """Look the owner up; one who is not known yet may become so while we follow."""
-        if self.owner is not None and self.reference is None and self.directory is not None:
-            self.reference = await self.directory.find(self.owner)
+                await self._follow(consumer, end, ring.directory)
 
     async def _past(self, consumer: AIOKafkaConsumer, tps: list[TopicPartition], end: dict[TopicPartition, int]) -> None:
         from ops.cli.topics import read_until
 
         begin = await consumer.beginning_offsets(tps)
-        if self.last is not None and self.owner is None and "embeddings" not in self.topic:
+        holes = self.topic in (self.target.topics.embeddings, self.target.topics.current)
+        if self.last is not None and self.whose.owner is None and not holes:
             # without a filter the last of all are among the last of each partition; a compacted topic has holes
             begin = {tp: max(begin[tp], end[tp] - self.last) for tp in tps}
         kept: deque[Shown] = deque(maxlen=self.last)
@@ -118,13 +115,13 @@ class _Tail:
             kept.append(item)
         await self._show(list(kept))
 
-    async def _follow(self, consumer: AIOKafkaConsumer, start: dict[TopicPartition, int]) -> None:
+    async def _follow(self, consumer: AIOKafkaConsumer, start: dict[TopicPartition, int], directory: Directory) -> None:
         consumer.assign(list(start))
         for tp, offset in start.items():
             consumer.seek(tp, offset)
         while True:
             for records in (await consumer.getmany(timeout_ms=500)).values():
-                await self._find_owner()
+                await self.whose.look_up(directory)
                 await self._show([item for raw in records if (item := self._wanted(raw)) is not None])
 
     async def _show(self, items: list[Shown]) -> None:
@@ -134,25 +131,7 @@ class _Tail:
             self.emit(item)
 
     def _wanted(self, raw: Any) -> Shown | None:
-        from ops.cli.show import owner_of, shown
-        from schemas.types import InboxTurn
+        from ops.cli.show import shown
 
         item = shown(raw)
-        if self.owner is None:
-            return item
-        if isinstance(item.record, InboxTurn):
-            said: object = item.record.owner
-        elif isinstance(item.record, dict):
-            said = item.record.get("owner")
-        else:
-            return item if self.reference is not None and owner_of(item) == self.reference else None
-        return item if isinstance(said, str) and self._is_owner(said) else None
-
-    def _is_owner(self, said: str) -> bool:
-        from schemas.errors import BadOwner
-        from schemas.owner import Owner
-
-        try:
-            return Owner.parse(said) == self.owner
-        except BadOwner:
-            return False
+        return item if self.whose.takes(item) else None
