@@ -13,16 +13,16 @@ from aiokafka import TopicPartition
 from psycopg_pool import AsyncConnectionPool
 
 from ops.keyring import Keyring, keys_dsn, open_keys
-from ops.keys import audit_key, check_key
+from ops.keys import check_key
 from ops.keys.erasing import ErasingView
 from ops.receipts import Receipts
 from ops.settings import Settings
 from ops.tombstones import KnownForgettings, replayed
+from ops.view_settings import view_settings
 from projections.errors import NotFollowed, is_outage
 from projections.recall import Recall
 from projections.records import Positions
 from projections.runner import ProjectionRunner, RunnerConfig
-from projections.view import ViewSettings
 from projections.views import build_views
 from streams.config import WorkerConfig
 from streams.extraction.embedders import build_embedder
@@ -202,11 +202,6 @@ async def run_worker(
                 await replayed(bootstrap, keys_dsn(settings, dsn), settings.topics)
             log.info("worker starts", agents=sorted(agents), rules_only=settings.rules_only)
             await worker.run_worker(config, stop, on_ready)
-
-
-def view_settings(settings: Settings) -> ViewSettings:
-    """What the views need to know."""
-    return ViewSettings(topics=settings.topics, audit_key=audit_key(settings.data_dir))
 
 
 def runner_config(bootstrap: str, dsn: str, ring: Keyring) -> RunnerConfig:

@@ -17,7 +17,7 @@ from psycopg import AsyncConnection
 from projections.generation import drop_unfinished, rebuild_lock, schema_of, scratch_of, unfinished
 from projections.records import Placed
 from projections.view import Target, View
-from schemas.types import MemoryForgotten, OwnerErased, ParkedResolved
+from schemas.types import ConversationTurn, MemoryForgotten, OwnerErased, ParkedResolved
 
 log = structlog.get_logger(__name__)
 
@@ -62,7 +62,8 @@ async def _passed(conn: AsyncConnection[Any], schema: str, topic: str, partition
 async def clear(conn: AsyncConnection[Any], view: View, forgettings: Sequence[Placed]) -> None:
     """Apply ``forgettings`` to the kept generations of ``view``. Call it inside the transaction of the live one.
 
-    The tables of another version of the fold are not known here: such a generation is dropped.
+    The tables of another version of the fold are not known here: such a generation is dropped. So is one of a view with messages
+    that are to go with a memory: which ones the memory names, events from after the promotion may have said.
     """
     if not forgettings:
         return
@@ -71,7 +72,7 @@ async def clear(conn: AsyncConnection[Any], view: View, forgettings: Sequence[Pl
     )
     for number, version in await cursor.fetchall():
         schema = schema_of(view.name, number)
-        if version == view.version:
+        if version == view.version and not any(_reaches_messages(view, placed) for placed in forgettings):
             await view.apply(Target(conn, schema), forgettings)
             continue
         await conn.execute(f"DROP SCHEMA IF EXISTS {schema} CASCADE")
@@ -79,4 +80,10 @@ async def clear(conn: AsyncConnection[Any], view: View, forgettings: Sequence[Pl
             "DELETE FROM public.emberlog_view_generation WHERE view = %s AND generation = %s AND state = 'kept'",
             (view.name, number),
         )
-        log.warning("dropped a kept generation of an older fold: something was forgotten", view=view.name, generation=number)
+        log.warning("dropped a kept generation that cannot follow: something was forgotten", view=view.name, generation=number)
+
+
+def _reaches_messages(view: View, placed: Placed) -> bool:
+    record = placed.record
+    held = any(ConversationTurn in source.accepts for source in view.sources)
+    return held and isinstance(record, MemoryForgotten) and record.include_source

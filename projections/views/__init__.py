@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterable
 
 from projections.view import View, ViewSettings
 from projections.views.audit import AuditView
-from projections.views.embeddings import EmbeddingsView
+from projections.views.graph import GraphView
 from projections.views.parked import ParkedView
 from projections.views.thermal import ThermalView
 
 REGISTRY: dict[str, Callable[[ViewSettings], View]] = {
     "thermal": ThermalView,
-    "embeddings": EmbeddingsView,
+    "graph": GraphView,
     "audit": AuditView,
     "parked": ParkedView,
 }
