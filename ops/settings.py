@@ -199,14 +199,36 @@ class Settings(BaseSettings):
     embedding_precision: Precision = _setting(
         "EMBEDDING_PRECISION",
         "fp16",
-        "Precision of vectors on memory.embeddings: fp16, 2 bytes for each number, or fp32, 4 bytes. It may be changed at any "
-        "time: both are read.",
+        "Precision of vectors on memory.embeddings and in the graph: fp16, 2 bytes for each number, or fp32, 4 bytes. On the "
+        "topic it may be changed at any time: both are read. The graph has it after a rebuild.",
     )
     embed_messages: bool = _setting(
         "EMBERLOG_EMBED_MESSAGES",
         True,
         "Whether messages get vectors too, not memories alone. The endpoint embeds a text for each message then.",
     )
+
+    memory_salience_write_threshold: float = _setting(
+        "MEMORY_SALIENCE_WRITE_THRESHOLD",
+        0.35,
+        "Salience (0-1) from which a message is a trace of the graph: that of the most salient memory that it taught. What is "
+        "below waits, and is not read. Rebuild the view graph after changing it.",
+        ge=0,
+        le=1,
+    )
+    memory_hot_days: int = _setting(
+        "MEMORY_HOT_DAYS", 30, "Days after which a memory may leave the hot tier, that of the vector index.", ge=1, le=36_500
+    )
+    graph_backend: Literal["postgres"] = _setting(
+        "GRAPH_BACKEND", "postgres", "Where traces and edges stand: postgres. neo4j comes with a later version."
+    )
+
+    @field_validator("graph_backend", mode="before")
+    @classmethod
+    def _is_built(cls, value: object) -> object:
+        if value == "neo4j":
+            raise ValueError("neo4j comes with a later version; leave it at postgres")
+        return value
 
     @field_validator("vllm_base_url", "embedding_base_url")
     @classmethod

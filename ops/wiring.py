@@ -15,18 +15,18 @@ from psycopg_pool import AsyncConnectionPool
 
 from ops.heartbeat import OnBeat, beating
 from ops.keyring import Keyring, keys_dsn, open_keys
-from ops.keys import audit_key, check_key
+from ops.keys import check_key
 from ops.keys.erasing import ErasingView
 from ops.receipts import Receipts
 from ops.settings import Settings
 from ops.tombstones import KnownForgettings, replayed
+from ops.view_settings import view_settings
 from projections.current_publisher import CurrentPublisher
 from projections.errors import NotFollowed, is_outage
 from projections.progress import STALLED_S
 from projections.recall import Recall
 from projections.records import Positions
 from projections.runner import ProjectionRunner, RunnerConfig
-from projections.view import ViewSettings
 from projections.views import build_views
 from streams.config import WorkerConfig
 from streams.extraction.embedders import build_embedder
@@ -216,11 +216,6 @@ async def embed_again(settings: Settings, bootstrap: str, dsn: str, progress: Ca
         await replayed(bootstrap, keys_dsn(settings, dsn), settings.topics)
         apart = reembedding.apart_of(config.embedder.name)
         return await reembedding.embed_again(replace(config, apart=apart), progress)
-
-
-def view_settings(settings: Settings) -> ViewSettings:
-    """What the views need to know."""
-    return ViewSettings(topics=settings.topics, audit_key=audit_key(settings.data_dir))
 
 
 def runner_config(bootstrap: str, dsn: str, ring: Keyring, stalled_s: float = STALLED_S) -> RunnerConfig:

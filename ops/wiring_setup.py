@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import psycopg
 
 from ops.keyring import SetupError, set_up_keys
-from ops.keys import audit_key, check_key
+from ops.keys import check_key
 from ops.settings import Settings
+from ops.view_settings import view_settings
 from projections import generation
 from projections.view import ViewSettings
 from projections.views import build_views
@@ -30,7 +31,7 @@ async def set_up(settings: Settings, bootstrap: str, dsn: str) -> SetUp:
 
     Raises SetupError, KeyFileError (keys of another installation), MasterKeyMissing, streams.setup.TopicsDiffer.
     """
-    views = ViewSettings(topics=settings.topics, audit_key=audit_key(settings.data_dir))
+    views = view_settings(settings)
     made, installed, advice = await asyncio.gather(
         create_topics(bootstrap, settings.topics), _tables(dsn, views), set_up_keys(settings, dsn)
     )

@@ -16,6 +16,7 @@ from psycopg.types.json import Jsonb
 
 from projections.records import Placed, Source
 from projections.rows import Changes, Key, Row, Rows, Wanted
+from projections.vectors import wire_types
 from projections.view import Table, Target, quoted
 
 AT_ONCE = 64
@@ -31,7 +32,7 @@ class FoldingView(ABC):
     forgets: ClassVar[bool] = True
     """Whether its rows hold anything that a forgetting takes away."""
     version: ClassVar[int]
-    tables: ClassVar[tuple[Table, ...]]
+    tables: tuple[Table, ...]
     sources: tuple[Source, ...]
     opens: ClassVar[bool] = True
     """False for a view that keeps sealed values as they came: no key is fetched for it."""
@@ -41,6 +42,9 @@ class FoldingView(ABC):
 
     def wants(self, wanted: Wanted, placed: Placed) -> None:  # noqa: B027 - some only add and remove
         """Say which rows ``fold`` will look at or replace for this record, other than those it adds or removes unseen."""
+
+    def wants_next(self, wanted: Wanted, rows: Rows, placed: Placed) -> None:  # noqa: B027 - most records say all by themselves
+        """Say which further rows those that were found lead to. ``rows`` are as the database has them."""
 
     @abstractmethod
     def fold(self, rows: Rows, placed: Placed) -> None:
@@ -53,6 +57,10 @@ class FoldingView(ABC):
             self.wants(wanted, placed)
         rows = Rows(self.tables)
         await load(target, wanted, rows)
+        further = Wanted()
+        for placed in batch:
+            self.wants_next(further, rows, placed)
+        await load(target, further, rows)
         for placed in batch:
             self.fold(rows, placed)
         for table, changes in rows.changes():
@@ -75,10 +83,11 @@ async def load(target: Target, wanted: Wanted, rows: Rows) -> None:
 
 async def copy_in(target: Target, table: Table, rows: Iterable[Row]) -> None:
     """COPY rows that are new. Raises UniqueViolation."""
+    types = await wire_types(target.conn, target.schema, table)
     async with target.conn.cursor() as cursor:
         statement = f"COPY {target.name(table)} ({table.quoted}) FROM STDIN (FORMAT BINARY)"
         async with cursor.copy(statement.encode()) as copy:
-            copy.set_types([column.type for column in table.columns])
+            copy.set_types(types)
             for values in _values(table, rows):
                 await copy.write_row(values)
 

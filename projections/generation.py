@@ -17,6 +17,7 @@ from psycopg.errors import InvalidTableDefinition, LockNotAvailable
 
 from projections import tables
 from projections.errors import NotInstalled
+from projections.vectors import fitting
 from projections.view import View
 
 INSTALL_LOCK = 0x454D4245  # "EMBE": one advisory lock for all who create or publish tables
@@ -132,7 +133,7 @@ async def create_schema(conn: AsyncConnection[Any], view: View, schema: str) -> 
 
 
 async def _build(conn: AsyncConnection[Any], statements: Sequence[str]) -> None:
-    for statement in statements:
+    for statement in await fitting(conn, statements):
         await conn.execute(statement)
 
 

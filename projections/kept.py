@@ -18,7 +18,7 @@ from psycopg import AsyncConnection
 from projections.generation import drop_unfinished, in_state, rebuild_lock, schema_of, scratch_of, unfinished
 from projections.records import Placed
 from projections.view import Target, View
-from schemas.types import MemoryForgotten, OwnerErased, ParkedResolved
+from schemas.types import ConversationTurn, MemoryForgotten, OwnerErased, ParkedResolved
 
 log = structlog.get_logger(__name__)
 
@@ -63,13 +63,14 @@ async def _passed(conn: AsyncConnection[Any], schema: str, topic: str, partition
 async def clear(conn: AsyncConnection[Any], view: View, forgettings: Sequence[Placed]) -> None:
     """Apply ``forgettings`` to the ready and kept generations of ``view``. Call it inside the transaction of the live one.
 
-    The tables of another version of the fold are not known here: such a generation is dropped.
+    The tables of another version of the fold are not known here: such a generation is dropped. So is one of a view with messages
+    that are to go with a memory: which ones the memory names, events from after the promotion may have said.
     """
     # a fold that does not forget may not meet them before their time either: an audit chain would be another
     if not forgettings or not getattr(view, "forgets", True):
         return
     for beside in await in_state(conn, view.name, "ready", "kept"):
-        if beside.fold_version == view.version:
+        if beside.fold_version == view.version and not any(_reaches_messages(view, placed) for placed in forgettings):
             await view.apply(Target(conn, beside.schema), forgettings)
             continue
         await conn.execute(f"DROP SCHEMA IF EXISTS {beside.schema} CASCADE")
@@ -77,4 +78,10 @@ async def clear(conn: AsyncConnection[Any], view: View, forgettings: Sequence[Pl
             "DELETE FROM public.emberlog_view_generation WHERE view = %s AND generation = %s AND state <> 'live'",
             (view.name, beside.number),
         )
-        log.warning("dropped a generation of another fold: something was forgotten", view=view.name, generation=beside.number)
+        log.warning("dropped a generation that cannot follow: something was forgotten", view=view.name, generation=beside.number)
+
+
+def _reaches_messages(view: View, placed: Placed) -> bool:
+    record = placed.record
+    held = any(ConversationTurn in source.accepts for source in view.sources)
+    return held and isinstance(record, MemoryForgotten) and record.include_source

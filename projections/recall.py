@@ -196,7 +196,7 @@ class Recall:
         """How far the views behind recall have read: next offsets by view name."""
         found: dict[str, Positions] = {}
         async with self._pool.connection() as conn:
-            for view in ("thermal", "embeddings"):
+            for view in ("thermal", "graph"):
                 cursor = await conn.execute(f"SELECT topic, partition, next_offset FROM emberlog_{view}_checkpoint")
                 found[view] = {(r[0], r[1]): r[2] for r in await cursor.fetchall()}
         return found

@@ -1,7 +1,8 @@
 """The statements of recall. Each is one statement, so that a promotion of rebuilt tables can never be seen half.
 
 Vector part: exact cosine similarity over one owner's vectors. ``+ 0`` keeps the planner from ever using an approximate index over
-all owners, which silently loses answers under an owner filter.
+all owners, which silently loses answers under an owner filter. Stored numbers may be float16; they are compared as float32, so a
+query's vector is not rounded. Vectors of messages and summaries stand beside those of memories and take no part.
 
 Text part: BM25 inside the owner, with the owner's own document frequencies, on PostgreSQL's stems. A query word counts as one
 term with its English and its Spanish stem as alternatives; stop words of the language of which the query has more are left out.
@@ -69,10 +70,10 @@ by_text AS MATERIALIZED (
 
 _VECTOR = f"""
 by_vector AS MATERIALIZED (
-    SELECT memory_id AS id, 1 - (vec <=> %(vector)s::vector) AS similarity
+    SELECT trace_id AS id, 1 - (vec::vector <=> %(vector)s::vector) AS similarity
     FROM memory_embedding
-    WHERE owner = %(owner)s AND head = %(head)s AND model = %(model)s AND dimensions = %(dimensions)s
-    ORDER BY (vec <=> %(vector)s::vector) + 0 LIMIT {VECTOR_POOL}
+    WHERE owner = %(owner)s AND kind = 'memory' AND head = %(head)s AND model = %(model)s AND dimensions = %(dimensions)s
+    ORDER BY (vec::vector <=> %(vector)s::vector) + 0 LIMIT {VECTOR_POOL}
 )"""
 
 _NO_VECTOR = "by_vector AS (SELECT NULL::uuid AS id, NULL::float8 AS similarity WHERE false)"
@@ -107,10 +108,11 @@ SEARCH_BY_TEXT = f"WITH {_TEXT}, {_NO_VECTOR}, {_FUSED}"
 
 NEAREST = f"""
 WITH near AS MATERIALIZED (
-    SELECT a.id, a.original_content, 1 - (e.vec <=> %(vector)s::vector) AS score, 0 AS part
-    FROM memory_embedding e JOIN thermal_memory_archive a ON a.id = e.memory_id AND a.owner = e.owner
-    WHERE e.owner = %(owner)s AND e.head = %(head)s AND e.model = %(model)s AND e.dimensions = %(dimensions)s
-    ORDER BY (e.vec <=> %(vector)s::vector) + 0, a.id LIMIT %(limit)s
+    SELECT a.id, a.original_content, 1 - (e.vec::vector <=> %(vector)s::vector) AS score, 0 AS part
+    FROM memory_embedding e JOIN thermal_memory_archive a ON a.id = e.trace_id AND a.owner = e.owner
+    WHERE e.owner = %(owner)s AND e.kind = 'memory' AND e.head = %(head)s AND e.model = %(model)s
+        AND e.dimensions = %(dimensions)s
+    ORDER BY (e.vec::vector <=> %(vector)s::vector) + 0, a.id LIMIT %(limit)s
 ),
 newest AS MATERIALIZED (
     SELECT id, original_content, added_offset FROM thermal_memory_archive
@@ -119,7 +121,7 @@ newest AS MATERIALIZED (
 fresh AS (
     SELECT n.id, n.original_content, NULL::float8 AS score, 1 AS part FROM newest n
     WHERE NOT EXISTS (
-        SELECT 1 FROM memory_embedding e WHERE e.memory_id = n.id AND e.head = %(head)s AND e.model = %(model)s
+        SELECT 1 FROM memory_embedding e WHERE e.trace_id = n.id AND e.head = %(head)s AND e.model = %(model)s
     ) ORDER BY n.added_offset DESC LIMIT %(limit)s
 )
 SELECT p.last_cause, r.id::text, r.original_content, r.score

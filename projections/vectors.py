@@ -1,11 +1,14 @@
-"""pgvector's ``vector`` on the wire: its binary form, so that vectors are neither printed nor parsed.
+"""pgvector's types on the wire: their binary forms, so that vectors are neither printed nor parsed.
 
-Binary form (pgvector 0.8, ``vector_recv``): int16 dimensions, int16 zero, then float32 big endian.
+Binary form (pgvector 0.8, ``vector_recv``, ``halfvec_recv``): int16 dimensions, int16 zero, then float32 or float16, big endian.
+Whatever the column, a vector is float32 here, which holds every float16 exactly.
 """
 
 from __future__ import annotations
 
+import re
 import struct
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +18,11 @@ from psycopg.adapt import Dumper, Loader
 from psycopg.pq import Format
 from psycopg.types import TypeInfo
 
+from projections.view import Table
+
 _HEAD = struct.Struct(">hh")
+_NUMBERS = {"halfvec": ">f2", "vector": ">f4"}
+"""How each type writes a number. The last is the one that a statement's parameter has; PostgreSQL casts it as a column wants."""
 
 
 class Vector:
@@ -44,23 +51,47 @@ class Vector:
 
 class _VectorDumper(Dumper):
     format = Format.BINARY
+    numbers: str
 
     def dump(self, obj: Vector) -> bytes:
-        return _HEAD.pack(obj.dimensions, 0) + np.frombuffer(obj.data, dtype="<f4").astype(">f4").tobytes()
+        return _HEAD.pack(obj.dimensions, 0) + np.frombuffer(obj.data, dtype="<f4").astype(self.numbers).tobytes()
 
 
 class _VectorLoader(Loader):
     format = Format.BINARY
+    numbers: str
 
     def load(self, data: Buffer) -> Vector:
-        return Vector(np.frombuffer(bytes(data)[_HEAD.size :], dtype=">f4").astype("<f4").tobytes())
+        return Vector(np.frombuffer(bytes(data)[_HEAD.size :], dtype=self.numbers).astype("<f4").tobytes())
 
 
 async def register_vector(conn: AsyncConnection[Any]) -> None:
-    """Teach a connection to send Vector, and to read it in binary. Does nothing where the database lacks the extension."""
-    info = await TypeInfo.fetch(conn, "vector")
-    if info is None:
-        return
-    info.register(conn)
-    conn.adapters.register_dumper(Vector, type("_OidVectorDumper", (_VectorDumper,), {"oid": info.oid}))
-    conn.adapters.register_loader(info.oid, _VectorLoader)
+    """Teach a connection to send Vector, and to read it in binary. Leaves out the types that the database lacks."""
+    for name, numbers in _NUMBERS.items():
+        info = await TypeInfo.fetch(conn, name)
+        if info is None:
+            continue
+        info.register(conn)
+        known = {"oid": info.oid, "numbers": numbers}
+        conn.adapters.register_dumper(Vector, type("_OidVectorDumper", (_VectorDumper,), known))
+        conn.adapters.register_loader(info.oid, type("_OidVectorLoader", (_VectorLoader,), known))
+
+
+async def wire_types(conn: AsyncConnection[Any], schema: str, table: Table) -> list[str]:
+    """Types of the table's columns for binary COPY: of vectors those that this generation has, whatever is set by now."""
+    types = [column.type for column in table.columns]
+    if _NUMBERS.keys().isdisjoint(types):
+        return types
+    cursor = await conn.execute(
+        "SELECT a.attname, t.typname FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid WHERE a.attrelid = %s::regclass",
+        (f"{schema}.{table.name}",),
+    )
+    found = dict(await cursor.fetchall())
+    return [found[column.name] if column.type in _NUMBERS else column.type for column in table.columns]
+
+
+async def fitting(conn: AsyncConnection[Any], statements: Sequence[str]) -> list[str]:
+    """``statements`` for this database: with ``vector`` in place of ``halfvec`` where pgvector is older than that (0.7)."""
+    if any("halfvec" in statement for statement in statements) and await TypeInfo.fetch(conn, "halfvec") is None:
+        return [re.sub(r"\bhalfvec", "vector", statement) for statement in statements]
+    return list(statements)

@@ -16,6 +16,7 @@ from psycopg import AsyncConnection
 
 from projections.records import Placed, Source
 from schemas.topics import Topics
+from schemas.vectors import Precision
 
 Row = Sequence[Any]
 
@@ -107,10 +108,17 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class ViewSettings:
-    """What views need to know. ``audit_key`` makes the owner hashes of the audit log; it is none of the owners' keys."""
+    """What views need to know. ``audit_key`` makes the owner hashes of the audit log; it is none of the owners' keys.
+
+    ``embedding_precision`` is that of stored vectors; those of ``embedding_dim`` numbers get an index in the hot tier. A message
+    of at least ``salience_threshold`` (0 to 1) is a trace.
+    """
 
     topics: Topics = field(default_factory=Topics)
     audit_key: bytes = field(default=b"", repr=False)
+    embedding_precision: Precision = "fp16"
+    embedding_dim: int = 768
+    salience_threshold: float = 0.35
 
 
 class View(Protocol):

@@ -18,7 +18,8 @@ from benchmarks.harness import Failed, Progress
 from benchmarks.owners import make_known
 from benchmarks.services import Services
 from ops.keyring import Keyring, open_keys
-from ops.wiring import runner_config, view_settings
+from ops.view_settings import view_settings
+from ops.wiring import runner_config
 from projections.rebuild import verify
 from projections.runner import ProjectionRunner, RunnerConfig
 from projections.view import View

@@ -92,7 +92,7 @@ class RowArrivals:
     """Watches for the owners' rows: in the archive (projected), and with a vector as well (recallable)."""
 
     _QUERY = (
-        "SELECT a.owner::text, EXISTS (SELECT 1 FROM memory_embedding e WHERE e.owner = a.owner AND e.memory_id = a.id)"
+        "SELECT a.owner::text, EXISTS (SELECT 1 FROM memory_embedding e WHERE e.owner = a.owner AND e.trace_id = a.id)"
         " FROM thermal_memory_archive a WHERE a.owner = ANY(%s::uuid[])"
     )
 

@@ -139,7 +139,7 @@ async def _until_recallable(line: Line, progress: Progress) -> int:
             read = {(topic, partition): offset for topic, partition, offset in positions}
             counts = await _rows(
                 conn,
-                "SELECT count(*), count(*) FILTER (WHERE NOT EXISTS (SELECT 1 FROM memory_embedding e WHERE e.memory_id = a.id))"
+                "SELECT count(*), count(*) FILTER (WHERE NOT EXISTS (SELECT 1 FROM memory_embedding e WHERE e.trace_id = a.id))"
                 " FROM thermal_memory_archive a",
             )
             memories, without_vector = counts[0]

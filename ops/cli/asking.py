@@ -34,7 +34,7 @@ from schemas.types import Command, CommandMeta, MemoryEvent
 from streams.producers import CommandProducer, request_meta
 
 POLL_S = 0.02
-VIEWS = ("thermal", "embeddings")
+VIEWS = ("thermal", "graph")
 
 
 @dataclass(slots=True)
@@ -58,7 +58,7 @@ class Asking:
         return request_meta(self.reference)
 
     async def ask(self, command: Command) -> tuple[MemoryEvent, ...]:
-        """The events that the command led to, once archive and embeddings have taken them in. Raises TimedOut."""
+        """The events that the command led to, once archive and graph have taken them in. Raises TimedOut."""
         sealed = await seal(self.keys, command)
         start, last = await self._position()
         cause = await self.producer.send(sealed)

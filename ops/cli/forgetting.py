@@ -1,4 +1,4 @@
-"""Forgetting memories or a whole owner, and waiting until archive and embeddings have done it."""
+"""Forgetting memories or a whole owner, and waiting until archive and graph have done it."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Erased:
 async def forget(
     target: Target, owner: Owner, memory_ids: Sequence[str], timeout_s: float, *, include_source: bool = False
 ) -> Forgotten:
-    """Ask for the memories to be forgotten; returns once archive and embeddings have followed. Raises TimedOut."""
+    """Ask for the memories to be forgotten; returns once archive and graph have followed. Raises TimedOut."""
     taught = await _taught_by(target, memory_ids)
     async with asking(target, owner, timeout_s) as request:
         end = await request.producer.conversation_end(request.reference)
@@ -64,7 +64,7 @@ async def forget(
 
 
 async def erase(target: Target, owner: Owner, timeout_s: float) -> Erased:
-    """Ask for everything of the owner to go; returns once archive and embeddings have followed.
+    """Ask for everything of the owner to go; returns once archive and graph have followed.
 
     Raises TimedOut, and CliError where it was rejected.
     """

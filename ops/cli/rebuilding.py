@@ -15,14 +15,14 @@ from ops.cli import interrupts
 from ops.cli.errors import Interrupted
 from ops.cli.target import Target
 from ops.keyring import open_keys
-from ops.keys import audit_key
+from ops.view_settings import view_settings
 from projections import generation, listing, promotion
 from projections import rebuild as rebuilding
 from projections.listing import Listed
 from projections.promotion import Switched
 from projections.rebuild import Loader, Progress, Report
 from projections.runner import RunnerConfig
-from projections.view import View, ViewSettings
+from projections.view import View
 from projections.views import build_views
 
 T = TypeVar("T")
@@ -32,7 +32,7 @@ Begin = Callable[[str], Progress]
 
 @asynccontextmanager
 async def _parts(target: Target, name: str) -> AsyncIterator[tuple[View, RunnerConfig]]:
-    settings = ViewSettings(topics=target.topics, audit_key=audit_key(target.settings.data_dir))
+    settings = view_settings(target.settings, target.topics)
     async with open_keys(target.settings, target.dsn) as ring:
         yield build_views(settings, [name])[name], RunnerConfig(target.bootstrap, target.dsn, keys=ring.keys)
 

@@ -33,7 +33,7 @@ from streams.producers import InboxProducer
 TURNS_S = 120.0
 VIEWS_S = 30.0
 WITHOUT_VECTOR = (
-    "SELECT count(*) FROM thermal_memory_archive a WHERE NOT EXISTS (SELECT 1 FROM memory_embedding e WHERE e.memory_id = a.id)"
+    "SELECT count(*) FROM thermal_memory_archive a WHERE NOT EXISTS (SELECT 1 FROM memory_embedding e WHERE e.trace_id = a.id)"
 )
 
 
@@ -114,7 +114,7 @@ async def play(target: Target, script: Script, steps: Steps) -> Played:
         reheat = await _reheat(target, script, made)
         steps.say("forgetting one memory")
         victim, before, after = await _forget(target, script, made, len(rows))
-        left = await number(connection, "SELECT count(*) FROM memory_embedding WHERE memory_id::text = %s", victim.memory_id)
+        left = await number(connection, "SELECT count(*) FROM memory_embedding WHERE trace_id::text = %s", victim.memory_id)
         left += await number(connection, "SELECT count(*) FROM thermal_memory_archive WHERE id::text = %s", victim.memory_id)
         steps.say("asking")
         answers = [(q.question, (await ask(target, Owner.parse(q.owner), q.question, 1))[0]) for q in script.ask]
@@ -186,7 +186,7 @@ def claims_of(played: Played, script: Script, left: int, rebuilt: int, policy: T
         Claim("the mention warmed it", abs(reheat.after - mentioned(cooled, policy)) < 1e-3),
         Claim("recall knew the memory to forget", any(a.memory.memory_id == victim for a in played.before)),
         Claim("recall does not know it any more", all(a.memory.memory_id != victim for a in played.after)),
-        Claim("archive and embeddings do not hold it", left == 0),
+        Claim("archive and graph do not hold it", left == 0),
         Claim("the rebuilt archive has the same digest", played.rebuild.equal and played.rebuild.promoted),
         Claim("the rebuilt archive serves all memories but the forgotten", rebuilt == len(played.memories) - 1),
     ]

@@ -67,7 +67,7 @@ def _forgotten(played: Played) -> RenderableType:
     return Text.assemble(
         (clean(played.forgotten.content), "bold"),
         f"\nrecall before: “{clean(before)}”",
-        f"\nrecall after:  not among its {len(played.after)} answers; gone from archive and embeddings too",
+        f"\nrecall after:  not among its {len(played.after)} answers; gone from archive and graph too",
     )
 
 

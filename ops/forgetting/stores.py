@@ -92,7 +92,7 @@ _TOPICS = {
 }
 _VIEWS = {
     "thermal": ("memories, and the messages that mentioned them", Forgets.PROJECTION),
-    "embeddings": ("vectors of memories", Forgets.PROJECTION),
+    "graph": ("memories, messages, summaries, their vectors, and what they tell", Forgets.PROJECTION),
     "audit": ("claims: keys, counts and hashes", Forgets.NEVER_HELD),
     "parked": ("parked work with the record itself", Forgets.PROJECTION),
     "current": ("the newest state of each memory, sealed as on the log", Forgets.PROJECTION),

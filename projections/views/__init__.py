@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterable
 from projections.view import View, ViewSettings
 from projections.views.audit import AuditView
 from projections.views.current import CurrentView
-from projections.views.embeddings import EmbeddingsView
+from projections.views.graph import GraphView
 from projections.views.parked import ParkedView
 from projections.views.thermal import ThermalView
 
 REGISTRY: dict[str, Callable[[ViewSettings], View]] = {
     "thermal": ThermalView,
-    "embeddings": EmbeddingsView,
+    "graph": GraphView,
     "audit": AuditView,
     "parked": ParkedView,
     "current": CurrentView,

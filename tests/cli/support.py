@@ -26,7 +26,7 @@ from ops.settings import load_settings
 from schemas.owner import Owner
 
 EMBERLOG = Path(sys.executable).with_name("emberlog")
-OURS = ("EMBERLOG_", "VLLM_", "EMBEDDING_")
+OURS = ("EMBERLOG_", "VLLM_", "EMBEDDING_", "MEMORY_", "GRAPH_")
 CONTROL_CODES = re.compile(r"\x1b|\r")
 READY_S = 90.0
 

@@ -154,7 +154,7 @@ def test_every_claim_of_the_demo_can_fail() -> None:
         ("warmed too much", lambda p: setattr(p.reheat, "after", 80.1), "the mention warmed it"),
         ("not cooled", lambda p: setattr(p.reheat, "cooled", 75.0), "it cooled as the half-life says"),
         ("still recalled", lambda p: p.after.extend(p.before), "recall does not know it any more"),
-        ("a vector left", lambda p: setattr(p, "left", 1), "archive and embeddings do not hold it"),
+        ("a vector left", lambda p: setattr(p, "left", 1), "archive and graph do not hold it"),
         ("other digests", lambda p: setattr(p.rebuild, "equal", False), "the rebuilt archive has the same digest"),
         ("no reasons", lambda p: p.answers[0][1].sources.clear(), "is answered, with the message that says so"),
     ]

@@ -79,11 +79,11 @@ def test_a_receipt_says_what_went_where_and_what_stays(running: Cli, inside: Ins
     forgotten = inside.ok("forget", memory, "--owner", "fg-rex", "--json").json
     receipt = inside.ok("receipt", forgotten["forget_id"], "--wait", "30", "--json").json
     done = {s["store"]: s["removed"] for s in receipt["stores"] if s["pending_until"] is None}
-    assert done == {"keys": 1, "thermal": 1, "embeddings": 1}
+    assert done == {"keys": 1, "thermal": 1, "graph": 1}
     assert [s["store"] for s in receipt["stores"] if s["pending_until"]] == ["conversation.inbox.v1"]
     assert receipt["remaining_message_ids"] == []
     shown = inside.ok("receipt", receipt["receipt_id"])
-    assert "embeddings" in shown.out
+    assert "graph" in shown.out
     assert "Rex" not in shown.out
     unknown = inside.run("receipt", memory)
     assert unknown.code == 2

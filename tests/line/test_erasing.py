@@ -26,7 +26,7 @@ from tests.line.support.waiting import until
 
 SECRET = "Her locker code at the harbour is 4417"
 OTHER = "Her brother mends nets in Quellón"
-VIEWS = ["keys", "thermal", "embeddings"]
+VIEWS = ["keys", "thermal", "graph"]
 
 
 @pytest.fixture

@@ -114,7 +114,7 @@ STEPS = {
     "before the keys are destroyed": ("project", "before 1 ops.keys.destroying:Destroyer.destroy_statements"),
     "keys destroyed, not noted": ("project", "after 1 ops.keys.destroying:Destroyer.destroy_statements"),
     "the archive not changed": ("project", "before 1 projections.views.thermal:ThermalView.apply"),
-    "the vectors not changed": ("project", "before 1 projections.views.embeddings:EmbeddingsView.apply"),
+    "the vectors not changed": ("project", "before 1 projections.views.graph:GraphView.apply"),
     "one store confirmed": ("project", "before 2 streams.producers:CommandProducer.send"),
     "confirmed, no receipt": ("project", "before 4 streams.producers:CommandProducer.send"),
 }

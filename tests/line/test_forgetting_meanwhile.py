@@ -126,7 +126,7 @@ async def test_words_that_were_sealed_before_the_keys_were_destroyed_are_held_ba
 
 # -- a rebuild
 
-REBUILT = ("thermal", "embeddings")
+REBUILT = ("thermal", "graph")
 """The views that hold words or what was made of them."""
 PLACES = {f"{when} it folds": f"{when} 1 projections.applier:Applier.apply" for when in ("before", "after")}
 during_a_rebuild = pytest.mark.parametrize("place", PLACES.values(), ids=PLACES)

@@ -124,6 +124,7 @@ async def test_a_forgotten_memory_is_gone_everywhere_stays_gone_and_can_be_taugh
 
 async def _gone(ana: Speaker, memory_id: str) -> None:
     assert memory_id not in [m["id"] for m in await ana.archive()]
-    for table in ("memory_embedding", "memory_mention", "memory_version"):
-        assert await ana.line.rows(f"SELECT 1 FROM {table} WHERE memory_id = %s", (memory_id,)) == []
+    places = {"memory_mention": "memory_id", "memory_version": "memory_id", "memory_embedding": "trace_id", "memory_trace": "id"}
+    for table, column in places.items():
+        assert await ana.line.rows(f"SELECT 1 FROM {table} WHERE {column} = %s", (memory_id,)) == []
     assert FACT not in await ana.recalled(QUESTION)

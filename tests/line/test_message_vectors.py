@@ -52,6 +52,11 @@ async def test_the_vector_of_a_message_is_destroyed_with_its_message(line: Line,
     read = unpack(vectors[gone].vector.raw, vectors[gone].dimensions)
     assert np.abs(read - np.asarray(expected)).max() < 2**-11
     assert len(vectors[gone].vector.raw) == 2 * vectors[gone].dimensions
+    await line.projected()
+    query = (
+        "SELECT t.content FROM memory_trace t JOIN memory_embedding e ON e.trace_id = t.id WHERE t.id = %s AND t.role = 'user'"
+    )
+    assert await line.rows(query, (gone,)) == [(told.messages[0].content,)], "what taught something is a trace"
 
     if how == "forgotten":
         memory = next(m["id"] for m in await speaker.archive() if m["original_content"] == FACT)
@@ -62,9 +67,15 @@ async def test_the_vector_of_a_message_is_destroyed_with_its_message(line: Line,
     destroyed = {m: record.vector.is_destroyed for m, record in (await _vectors(line, reference)).items()}
     assert destroyed == {gone: True, other: how == "erased"}
 
-    # the view of memories' vectors takes no notice of them: nothing is skipped, nothing differs after a rebuild
+    # the graph follows: nothing is skipped, nothing differs after a rebuild
     await line.projected()
-    assert await line.rows("SELECT * FROM emberlog_embeddings_view_problem") == []
+    left = [] if how == "erased" else [(other,)]
+    for table, column in (("memory_trace", "id"), ("memory_embedding", "trace_id")):
+        query = f"SELECT {column}::text FROM {table} WHERE owner = %s AND kind = 'message'"
+        assert await line.rows(query, (reference,)) == left
+    for table in ("waiting_message", "waiting_embedding"):
+        assert await line.rows(f"SELECT 1 FROM {table} WHERE owner = %s", (reference,)) == []
+    assert await line.rows("SELECT * FROM emberlog_graph_view_problem") == []
     assert await live_digest(line) == await rebuilt_digest(line)
 
 

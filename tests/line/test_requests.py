@@ -13,7 +13,7 @@ WORDS, NEW_WORDS = "Her allotment lies behind the railway station", "Her worksho
 
 
 async def _vector_made_from(line: Line, memory_id: str) -> int:
-    rows = await line.rows("SELECT sequence FROM memory_embedding WHERE memory_id = %s", (memory_id,))
+    rows = await line.rows("SELECT sequence FROM memory_embedding WHERE trace_id = %s", (memory_id,))
     return int(rows[0][0]) if rows else 0
 
 

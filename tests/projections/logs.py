@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import itertools
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from types import MappingProxyType
 
 from schemas import ids, types
 from schemas.fingerprint import fingerprint
@@ -90,24 +91,35 @@ class LogMaker(RecordLog):
         user_id: str = "u-1",
         at: datetime | None = None,
         producer_id: str | None = None,
+        salience: float = 0.5,
     ) -> list[str]:
         """One turn that adds a memory for each content; their ids."""
         command = self._command(owner, at)
         source = command.source(session, len(contents), producer_id=producer_id)
         made = []
         for place, content in enumerate(contents):
-            made.append(self._added(command, place, content, user_id, source))
+            made.append(self._added(command, place, content, user_id, source, salience=salience))
         self.append(owner, command.events)
         return made
 
     def request(self, owner: str, content: str, *, user_id: str = "u-1", at: datetime | None = None, **details: str) -> str:
         """One request to remember; ``details``: slug, category, extra, tags (comma-separated). The memory's id."""
         command = self._command(owner, at)
-        made = self._added(command, 0, content, user_id, None, **details)
+        made = self._added(command, 0, content, user_id, None, details=details)
         self.append(owner, command.events)
         return made
 
-    def _added(self, command: _Command, place: int, content: str, user_id: str, source: SourceRef | None, **details: str) -> str:
+    def _added(
+        self,
+        command: _Command,
+        place: int,
+        content: str,
+        user_id: str,
+        source: SourceRef | None,
+        *,
+        salience: float = 0.5,
+        details: Mapping[str, str] = MappingProxyType({}),
+    ) -> str:
         memory = ids.memory_id(command.owner, command.cause, place)
         command.state.memories[memory] = _Memory(POLICY.initial, command.now)
         command.events.append(
@@ -117,7 +129,7 @@ class LogMaker(RecordLog):
                 user_id=Sealed.of(user_id),
                 content=Sealed.of(content),
                 fingerprint=fingerprint(KEY, content),
-                salience=0.5,
+                salience=salience,
                 temperature=POLICY.initial,
                 policy=POLICY,
                 source=source,
@@ -202,12 +214,12 @@ class LogMaker(RecordLog):
         command.events.append(types.MemoryDownshifted(command.meta(), memory, "hot", "warm", ("gist",)))
         self.append(owner, command.events)
 
-    def forget(self, owner: str, *memories: str) -> None:
+    def forget(self, owner: str, *memories: str, include_source: bool = False, summaries: tuple[str, ...] = ()) -> None:
         """One command that forgets memories."""
         command = self._command(owner)
         for memory in memories:
             del command.state.memories[memory]
-            command.events.append(types.MemoryForgotten(command.meta(), memory, command.cause, False, ()))
+            command.events.append(types.MemoryForgotten(command.meta(), memory, command.cause, include_source, summaries))
         self.append(owner, command.events)
 
     def erase(self, owner: str) -> None:
@@ -249,6 +261,14 @@ class LogMaker(RecordLog):
         record = MessageEmbedding(message, owner, HEAD, MODEL, 2, vector)
         return self.plain(self.topics.embeddings, owner, f"{message}/{HEAD}/{MODEL}".encode(), record)
 
+    def say(self, owner: str, producer_id: str, content: str | None = None) -> str:
+        """A turn of one message, which its producer gave an id; our reference of it."""
+        message, turn = ids.message_reference(owner, producer_id), ids.turn_id(owner, f"turn of {producer_id}")
+        said = types.Message(message, "user", Sealed.of(content or f"{producer_id} was said"), maybe(producer_id))
+        record = types.ConversationTurn(turn, owner, Sealed.of("u-1"), "agent-1", Sealed.of("s-1"), self.now(), (said,))
+        self.plain(self.topics.conversation, owner, owner.encode(), record)
+        return message
+
     def unembed(self, owner: str, memory: str, model: str = MODEL) -> Rec:
         """The tombstone of a memory's vector."""
         return self.plain(self.topics.embeddings, owner, f"{memory}/{HEAD}/{model}".encode(), None)
@@ -264,7 +284,7 @@ class LogMaker(RecordLog):
         return _Command(owner, next(self._causes), self.now(at), self._owners[owner])
 
 
-def _tags(details: dict[str, str]) -> tuple[Sealed, ...] | None:
+def _tags(details: Mapping[str, str]) -> tuple[Sealed, ...] | None:
     return tuple(map(Sealed.of, details["tags"].split(","))) if "tags" in details else None
 
 

@@ -25,9 +25,9 @@ class Store:
         self._taken = 0
 
     async def take(self, *names: str) -> None:
-        """Fold what is new on the log into the named views (thermal and embeddings by default)."""
+        """Fold what is new on the log into the named views (thermal and graph by default)."""
         fresh, self._taken = self.log.records[self._taken :], len(self.log.records)
-        for name in names or ("thermal", "embeddings"):
+        for name in names or ("thermal", "graph"):
             async with await generation.connect(self.dsn) as conn:
                 live = await generation.live(conn, name)
                 applier = Applier(self.views[name], live.schema, conn)

@@ -125,7 +125,10 @@ async def test_forgetting_leaves_nothing_behind(database: str, views: dict[str, 
     log.forget(ana, gone)
     log.unembed(ana, gone)
     for cuts in (range(0), range(len(log.records))):
-        for name, tables in (("thermal", ("thermal_memory_archive", "memory_mention")), ("embeddings", ("memory_embedding",))):
+        for name, tables in (
+            ("thermal", ("thermal_memory_archive", "memory_mention")),
+            ("graph", ("memory_trace", "memory_embedding")),
+        ):
             view = views[name]
             records = [r for r in log.records if r.topic in {s.topic for s in view.sources}]
             async with Fold.of(database, view) as fold:

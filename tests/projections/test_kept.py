@@ -18,7 +18,7 @@ from tests.projections.test_splits import park
 
 TABLES = {
     "thermal": ("thermal_memory_archive", "memory_mention", "memory_version"),
-    "embeddings": ("memory_embedding",),
+    "graph": ("memory_trace", "memory_embedding"),
     "parked": ("parked_work",),
     "current": ("memory_current",),
 }
@@ -88,6 +88,27 @@ async def test_a_kept_generation_of_an_older_fold_is_dropped_by_the_first_forget
         assert await states(conn, "thermal") == [(2, "live")]
         cursor = await conn.execute("SELECT nspname FROM pg_namespace WHERE nspname LIKE 'thermal%'")
         assert await cursor.fetchall() == [("thermal_g2",)]
+
+
+async def test_a_kept_graph_is_dropped_once_messages_go_with_a_memory(
+    broker: Broker, config: RunnerConfig, views: dict[str, View], log: LogMaker
+) -> None:
+    """It waits there with its words, and that the memory names it was said after the promotion."""
+    view, ana = views["graph"], owner()
+    log.say(ana, "m-1")
+    await broker.send(log.records)
+    await follow(view, config, log)
+    await rebuild(view, config)
+    begin = len(log.records)
+    [memory] = log.add(ana, "Ana's garden", producer_id="m-1")
+    log.forget(ana, memory, include_source=True)
+    await broker.send(log.records[begin:])
+    await follow(view, config, log)
+    async with await generation.connect(config.dsn) as conn:
+        assert await states(conn, "graph") == [(2, "live")]
+        assert await (await conn.execute("SELECT 1 FROM waiting_message")).fetchall() == []
+        cursor = await conn.execute("SELECT nspname FROM pg_namespace WHERE nspname LIKE 'graph%'")
+        assert await cursor.fetchall() == [("graph_g2",)]
 
 
 async def test_what_a_killed_rebuild_left_is_dropped_and_a_running_one_waited_for(

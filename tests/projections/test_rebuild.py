@@ -152,7 +152,7 @@ async def test_a_tampered_live_row_is_found_by_verify(
 async def test_verify_and_rebuild_while_the_log_grows_and_the_runner_runs(
     broker: Broker, config: RunnerConfig, views: dict[str, View], log: LogMaker
 ) -> None:
-    for name in ("thermal", "embeddings"):
+    for name in ("thermal", "graph"):
         view, stop = views[name], asyncio.Event()
 
         async def grow(stop: asyncio.Event = stop) -> None:

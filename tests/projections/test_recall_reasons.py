@@ -100,4 +100,4 @@ async def test_positions_say_how_far_the_views_have_read(store: Store) -> None:
     await store.take()
     positions = await store.recall.positions()
     assert positions["thermal"] == store.log.ends(store.log.topics.events)
-    assert positions["embeddings"] == store.log.ends(store.log.topics.events, store.log.topics.embeddings)
+    assert positions["graph"] == store.log.ends(*(source.topic for source in store.views["graph"].sources))

@@ -41,7 +41,7 @@ class Things(FoldingView):
 
     name: ClassVar[str] = "things"
     version: ClassVar[int] = 1
-    tables: ClassVar[tuple[Table, ...]] = (THING,)
+    tables: tuple[Table, ...] = (THING,)
     sources = ()
 
     def wants(self, wanted: Wanted, placed: Placed) -> None:

@@ -63,7 +63,7 @@ async def test_all_views_run_side_by_side(broker: Broker, config: RunnerConfig, 
     for view in views.values():
         async with running(view, config) as runner:
             await runner.catch_up_to(log.ends(*{s.topic for s in view.sources}), 20)
-    assert await one(config.dsn, "count(*) FROM memory_embedding JOIN thermal_memory_archive ON id = memory_id") == 2
+    assert await one(config.dsn, "count(*) FROM memory_embedding JOIN thermal_memory_archive ON id = trace_id") == 2
     assert await one(config.dsn, "count(*) FROM audit_log") == 2
     assert await one(config.dsn, "new FROM turn_outcome") == 2
 
@@ -112,7 +112,7 @@ async def test_rubbish_on_every_topic_stops_no_view(
     broker: Broker, config: RunnerConfig, views: dict[str, View], log: LogMaker
 ) -> None:
     ana = owner()
-    for topic in (log.topics.events, log.topics.embeddings, log.topics.parked):
+    for topic in (log.topics.events, log.topics.conversation, log.topics.embeddings, log.topics.parked):
         for partition in range(2):
             for value in (b"", b"\x00" * 40, b"\xc3\x01" + b"\xff" * 40, b"{}"):
                 log.put(topic, partition, b"k", value, [("sliceid", b"\xff")])

@@ -24,7 +24,9 @@ PLAN = [("add", 0, 3), ("reheat", 0, 1), ("embed", 0, 1), ("embed", 0, 2), ("par
         ("revise", 0, 1), ("unpin", 0, 1), ("pin", 0, 2), ("link", 0, 2), ("unlink", 0, 2), ("downshift", 0, 1),
         ("forget", 0, 0), ("embed", 0, 3), ("note", 2, 5), ("again", 0, 0), ("park", 2, 4), ("rubbish", 0, 0), ("add", 2, 1),
         ("embed", 2, 1), ("erase", 2, 0), ("embed late", 2, 1), ("add", 2, 2), ("embed", 2, 1),
-        ("embed message", 0, 2), ("embed message", 0, 3)]  # fmt: skip
+        ("embed message", 0, 2), ("embed message", 0, 3), ("say", 0, 3), ("learn", 0, 3), ("embed message", 0, 5), ("say", 0, 5),
+        ("learn", 0, 1), ("say", 0, 1), ("learn", 1, 7), ("say", 1, 7), ("forget with source", 1, 2), ("say", 1, 7),
+        ("learn", 0, 5), ("forget", 0, 2), ("say", 2, 4), ("say", 1, 8), ("embed message", 1, 8), ("learn", 1, 8)]  # fmt: skip
 
 
 def spec_log() -> LogMaker:
@@ -173,8 +175,8 @@ class TestThermal(ViewSpec):
     name = "thermal"
 
 
-class TestEmbeddings(ViewSpec):
-    name = "embeddings"
+class TestGraph(ViewSpec):
+    name = "graph"
 
 
 class TestAudit(ViewSpec):

@@ -21,7 +21,7 @@ TOPICS = Topics(partitions=2, prefix="splits.")
 STEPS = (
     "add", "add", "add", "request", "reheat", "reheat", "revise", "revise", "revise by a turn", "pin", "pin", "unpin", "link",
     "unlink", "downshift", "forget", "erase", "note", "other", "again", "embed", "embed late", "unembed", "park", "retry",
-    "resolve", "embed message", "rubbish",
+    "resolve", "embed message", "rubbish", "say", "say", "learn", "learn", "forget with source",
 )  # fmt: skip
 VIEWS = build_views(ViewSettings(TOPICS, AUDIT_KEY))
 
@@ -41,6 +41,13 @@ def write(log: LogMaker, plan: list[tuple[str, int, int]]) -> None:
             case "forget" if memory is not None:
                 log.forget(ana, memory)
                 dead.append((ana, memory))
+            case "forget with source" if memory is not None:
+                log.forget(ana, memory, include_source=True)
+                dead.append((ana, memory))
+            case "say":
+                log.say(ana, f"m-{which}")
+            case "learn":
+                log.add(ana, f"learnt from {which}", producer_id=f"m-{which}", salience=which / 10)
             case "erase":
                 dead += [(ana, gone) for gone in live]
                 log.erase(ana)
@@ -57,7 +64,7 @@ def write(log: LogMaker, plan: list[tuple[str, int, int]]) -> None:
             case "park" | "retry" | "resolve":
                 park(log, step, ana, which)
             case "rubbish":
-                for topic in (TOPICS.events, TOPICS.embeddings, TOPICS.parked):
+                for topic in (TOPICS.events, TOPICS.conversation, TOPICS.embeddings, TOPICS.parked):
                     log.put(topic, which % 2, b"k", b"rubbish")
             case _ if memory is not None and step != "add":
                 change(log, step, ana, memory, which)

@@ -56,7 +56,7 @@ def test_every_setting_is_documented_and_has_a_variable_of_its_own(name: str) ->
     assert field.description
     assert len(field.description) > 20
     assert field.description.endswith(".")
-    assert env_name(field).startswith(("EMBERLOG_", "VLLM_", "EMBEDDING_"))
+    assert env_name(field).startswith(("EMBERLOG_", "VLLM_", "EMBEDDING_", "MEMORY_", "GRAPH_"))
     assert [env_name(f) for f in Settings.model_fields.values()].count(env_name(field)) == 1
 
 
@@ -164,3 +164,14 @@ def test_settings_reach_a_child_whole_whatever_its_environment_says(monkeypatch:
     assert (received.partitions, received.vllm_base_url) == (4, None)
     assert received.vllm_api_key is not None
     assert received.vllm_api_key.get_secret_value() == SECRETS["VLLM_API_KEY"]
+
+
+def test_a_graph_in_neo4j_is_refused_as_something_for_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GRAPH_BACKEND", "neo4j")
+    with pytest.raises(SettingsError, match="GRAPH_BACKEND neo4j comes with a later version"):
+        load_settings()
+    monkeypatch.setenv("GRAPH_BACKEND", "sqlite")
+    with pytest.raises(SettingsError, match="GRAPH_BACKEND should be 'postgres'"):
+        load_settings()
+    monkeypatch.setenv("GRAPH_BACKEND", "postgres")
+    assert load_settings().graph_backend == "postgres"

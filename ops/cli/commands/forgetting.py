@@ -45,7 +45,7 @@ def forget(
     timeout: Timeout = TIMEOUT_S,
     json: Json = False,
 ) -> None:
-    """Forget memories, and wait until they are gone from archive, embeddings and recall; or prove where a text still is.
+    """Forget memories, and wait until they are gone from archive, graph and recall; or prove where a text still is.
 
     The messages that taught them stay, as a conversation is not a memory; they are named, and a later turn may teach the
     fact anew. With --include-source the request says that they are to go, too.
@@ -141,7 +141,7 @@ def _show_forgotten(result: Forgotten, json: bool) -> None:
     for memory_id, messages in result.forgotten.items():
         count = f"{len(messages)} source message{'' if len(messages) == 1 else 's'}"
         sources = f"{count} to go, too" if result.include_source else f"{count} stay"
-        console().print(plain(f"forgotten  {memory_id}  gone from archive, embeddings and recall; {sources}"), soft_wrap=True)
+        console().print(plain(f"forgotten  {memory_id}  gone from archive, graph and recall; {sources}"), soft_wrap=True)
     if result.forget_id is not None:
         console().print(plain(f"what was destroyed where: emberlog receipt {result.forget_id} --wait 10"), soft_wrap=True)
     for reason in result.noted:
@@ -154,7 +154,7 @@ def erase(
     timeout: Timeout = TIMEOUT_S,
     json: Json = False,
 ) -> None:
-    """Erase an owner: every memory goes from archive, embeddings and recall, and turns from before bring none back.
+    """Erase an owner: every memory goes from archive, graph and recall, and turns from before bring none back.
 
     It cannot be undone, so you are asked to type the owner again. What the owner says later is remembered anew. What is still
     where, emberlog forget --prove tells.
@@ -181,5 +181,5 @@ def erase(
         print_json(erased)
         return
     count = f"{erased.memories} {'memory' if erased.memories == 1 else 'memories'}"
-    console().print(plain(f"erased  {count} gone from archive, embeddings and recall  event {erased.event_id}"), soft_wrap=True)
+    console().print(plain(f"erased  {count} gone from archive, graph and recall  event {erased.event_id}"), soft_wrap=True)
     console().print(plain(f"what was destroyed where: emberlog receipt {erased.command_id} --wait 10"), soft_wrap=True)

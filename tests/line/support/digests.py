@@ -5,7 +5,7 @@ rebuild of the same log.
 
 ``content`` is for two runs of the same turns. A killed worker extracts some turns a second time; the log then holds further
 commands (noted, as "decided before"), so what counts positions on topics may differ between two right runs. Left out are:
-- ids that follow from a command's offset: thermal_memory_archive.id, memory_mention.memory_id, memory_embedding.memory_id
+- ids that follow from a command's offset: thermal_memory_archive.id, memory_mention.memory_id, memory_embedding.trace_id
 - positions: sequence, added_sequence, event_offset, added_offset, cause, added_cause, source_offset, partition (of all tables)
 - audit_log as a whole but for its number of claims by kind and owner: its claims name memory ids, its chain covers offsets
 - parked work, problems and alarms, of which a right run has none (tests assert that for itself)
@@ -42,7 +42,7 @@ _CONTENT = {
         FROM memory_mention m JOIN thermal_memory_archive a ON a.id = m.memory_id WHERE a.owner = ANY(%(owners)s::uuid[])""",
     "vectors": """
         SELECT a.owner, a.memory_hash, e.head, e.model, e.dimensions, e.vec::text
-        FROM memory_embedding e JOIN thermal_memory_archive a ON a.id = e.memory_id WHERE a.owner = ANY(%(owners)s::uuid[])""",
+        FROM memory_embedding e JOIN thermal_memory_archive a ON a.id = e.trace_id WHERE a.owner = ANY(%(owners)s::uuid[])""",
     "turns": """
         SELECT turn_id, owner_hash, extracted, new, updated, errors, occurred_at
         FROM turn_outcome WHERE turn_id::text = ANY(%(turns)s)""",

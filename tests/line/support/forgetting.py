@@ -183,7 +183,10 @@ async def commands_of(speaker: Speaker) -> list[tuple[str, Sealed]]:
 
 
 async def words_in_tables(line: Line, words: Collection[str]) -> list[str]:
-    """Tables of the views' database (every generation of a view, whatever its state) and the key store's that hold any."""
+    """Tables of the views' database (every generation of a view, whatever its state) and the key store's that hold any.
+
+    Rows that are messages do not count: a conversation is not a memory, and stays where it is not forgotten with one.
+    """
     return [
         f"{schema}.{name}"
         for dsn in (line.dsn, keys_dsn(line.as_settings, line.dsn))
@@ -195,7 +198,10 @@ async def _holding(dsn: str, patterns: list[str]) -> list[tuple[str, str]]:
     async with await psycopg.AsyncConnection.connect(dsn, autocommit=True) as connection:
         found = []
         for schema, name in await (await connection.execute(_TABLES)).fetchall():
-            query = sql.SQL("SELECT EXISTS (SELECT FROM {} t WHERE t::text LIKE ANY (%s))").format(sql.Identifier(schema, name))
+            query = sql.SQL(
+                "SELECT EXISTS (SELECT FROM {} t WHERE t::text LIKE ANY (%s) "
+                "AND to_jsonb(t) ->> 'kind' IS DISTINCT FROM 'message')"
+            ).format(sql.Identifier(schema, name))
             row = await (await connection.execute(query, (patterns,))).fetchone()
             if row is not None and row[0]:
                 found.append((schema, name))

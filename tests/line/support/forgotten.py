@@ -70,7 +70,7 @@ class End:
         assert Counter(e.forget_id for e in receipts) == {f.id: 1 for f in self.forgettings}, "one receipt each"
         for receipt, forgetting in ((r, f) for r in receipts for f in self.forgettings if f.id == r.forget_id):
             counted = {o.store: o.removed for o in receipt.outcomes if o.pending_until is None}
-            assert (counted["thermal"], counted["embeddings"]) == (forgetting.memories, forgetting.memories)
+            assert (counted["thermal"], counted["graph"]) == (forgetting.memories, forgetting.memories)
         taken = [e for e in events if isinstance(e, MemoryForgotten)]
         assert Counter(part_of(e.meta.command_id).request_id for e in taken) == {f.id: f.memories for f in self.forgettings}
         assert len({e.memory_id for e in taken}) == len(taken), "each memory was forgotten once"
@@ -99,7 +99,9 @@ class End:
             opened = await open_all(ring.keys, records)
         assert all(r.vector.is_destroyed for r in opened if r.memory_id in gone)
         assert sum(not r.vector.is_destroyed for r in opened) >= len(self.kept)
-        rows = await line.rows("SELECT memory_id::text FROM memory_embedding WHERE owner = %s", (self.speaker.reference,))
+        rows = await line.rows(
+            "SELECT trace_id::text FROM memory_embedding WHERE owner = %s AND kind = 'memory'", (self.speaker.reference,)
+        )
         assert len(rows) == len(self.kept)
         assert gone.isdisjoint(row[0] for row in rows)
 

@@ -269,7 +269,7 @@ class Line:
 
         async def level() -> bool:
             topics = self.topics
-            ends = await self.ends(topics.events, topics.embeddings, topics.parked)
+            ends = await self.ends(topics.conversation, topics.events, topics.embeddings, topics.parked)
             state["behind"] = await self.behind(ends)
             state["without a vector"] = (await self.rows(WITHOUT_VECTOR))[0][0]
             return not state["behind"] and not state["without a vector"]
@@ -279,7 +279,7 @@ class Line:
     async def behind(self, ends: Mapping[tuple[str, int], int]) -> list[tuple[str, str, int, int]]:
         """View, topic, partition and records not applied yet, where there are any below ``ends``."""
         behind = []
-        for view in ("thermal", "embeddings", "audit", "parked"):
+        for view in ("thermal", "graph", "audit", "parked"):
             for topic, partition, at in await self.rows(f"SELECT topic, partition, next_offset FROM emberlog_{view}_checkpoint"):
                 if at < ends.get((topic, partition), 0):
                     behind.append((view, topic, partition, ends[topic, partition] - at))
@@ -287,7 +287,7 @@ class Line:
 
 
 WITHOUT_VECTOR = """
-SELECT count(*) FROM thermal_memory_archive a WHERE NOT EXISTS (SELECT 1 FROM memory_embedding e WHERE e.memory_id = a.id)
+SELECT count(*) FROM thermal_memory_archive a WHERE NOT EXISTS (SELECT 1 FROM memory_embedding e WHERE e.trace_id = a.id)
 """
 
 

@@ -37,7 +37,7 @@ async def rebuilt_digest(line: Line) -> dict[str, tuple[int, str]]:
     """The exact digest of a rebuild from zero in a database of its own; the line's own database is not touched."""
     before = line.dsn
     topics = line.topics
-    ends = await line.ends(topics.events, topics.embeddings, topics.parked)
+    ends = await line.ends(topics.conversation, topics.events, topics.embeddings, topics.parked)
     try:
         await line.new_database()
         await project_all(line, ends)
