@@ -211,7 +211,7 @@ def view_settings(settings: Settings) -> ViewSettings:
 
 def runner_config(bootstrap: str, dsn: str, ring: Keyring) -> RunnerConfig:
     """Addresses and keys for runners and rebuilds."""
-    return RunnerConfig(bootstrap=bootstrap, dsn=dsn, keys=ring.keys)
+    return RunnerConfig(bootstrap=bootstrap, dsn=dsn, keys=ring.keys, owners=ring.directory)
 
 
 async def run_projector(

@@ -26,6 +26,7 @@ from projections import generation, metrics
 from projections.applier import Applier
 from projections.errors import CatchUpTimeout, NotInstalled, OtherFold, Promoted, is_outage
 from projections.log_reader import BROKER_AWAY, KafkaLog, ReaderConfig, is_cancelled
+from projections.owners import NO_OWNERS, Owners
 from projections.records import Positions, TopicPartition
 from projections.view import View
 from schemas.sealing import NO_KEYS, Keys
@@ -49,6 +50,7 @@ class RunnerConfig:
     backoff_max_s: float = 5.0
     owner_cache: int = 50_000
     keys: Keys = field(default=NO_KEYS, repr=False)
+    owners: Owners = field(default=NO_OWNERS, repr=False)
 
     def reader(self) -> ReaderConfig:
         """How the runner reads its topics."""
@@ -56,7 +58,7 @@ class RunnerConfig:
 
     def applier(self, view: View, schema: str, conn: AsyncConnection[Any], **how: Any) -> Applier:
         """A writer of one generation; ``how`` is for ``Applier``."""
-        return Applier(view, schema, conn, owner_cache=self.owner_cache, keys=self.keys, **how)
+        return Applier(view, schema, conn, owner_cache=self.owner_cache, keys=self.keys, owners=self.owners, **how)
 
     def bulk_reader(self) -> ReaderConfig:
         """How a rebuild reads: large fetches."""

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from psycopg import AsyncConnection
 
+from projections.guard import Guard
 from projections.records import Placed, Source
 from schemas.topics import Topics
 
@@ -49,6 +50,8 @@ class Table:
     """The struct of a row, where the table was made from one (``projections.rows``)."""
     lookups: tuple[str, ...] = ()
     """Columns by which a fold finds rows, beside the key."""
+    guard: Guard | None = None
+    """Who reads which of its rows, where they are not all for everybody whom the public name is open to."""
 
     @cached_property
     def names(self) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsed
 from rich.progress import Progress as Bars
 
 from ops.cli.target import Target
-from ops.keyring import open_keys
+from ops.keyring import Keyring, open_keys
 from ops.keys import audit_key
 from projections import rebuild as rebuilding
 from projections.rebuild import Progress, Report
@@ -20,11 +20,15 @@ from projections.view import View, ViewSettings
 from projections.views import build_views
 
 
+def _config(target: Target, ring: Keyring) -> RunnerConfig:
+    return RunnerConfig(target.bootstrap, target.dsn, keys=ring.keys, owners=ring.directory)
+
+
 @asynccontextmanager
 async def _parts(target: Target, name: str) -> AsyncIterator[tuple[View, RunnerConfig]]:
     settings = ViewSettings(topics=target.topics, audit_key=audit_key(target.settings.data_dir))
     async with open_keys(target.settings, target.dsn) as ring:
-        yield build_views(settings, [name])[name], RunnerConfig(target.bootstrap, target.dsn, keys=ring.keys)
+        yield build_views(settings, [name])[name], _config(target, ring)
 
 
 async def verify_view(target: Target, name: str, progress: Progress) -> Report:

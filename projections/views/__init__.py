@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 
 from projections.view import View, ViewSettings
 from projections.views.audit import AuditView
+from projections.views.brain import BrainView
 from projections.views.embeddings import EmbeddingsView
 from projections.views.parked import ParkedView
 from projections.views.thermal import ThermalView
@@ -15,6 +16,7 @@ REGISTRY: dict[str, Callable[[ViewSettings], View]] = {
     "embeddings": EmbeddingsView,
     "audit": AuditView,
     "parked": ParkedView,
+    "brain": BrainView,
 }
 
 

@@ -209,7 +209,7 @@ def test_what_cannot_be_admitted_is_parked_alone_and_can_be_dropped(inside: Insi
 def test_views_are_what_the_log_says_and_a_rebuilt_one_takes_over(inside: Inside) -> None:
     inside.ok("publish", "--owner", "jo", "--text", "I am afraid of heights.", "--wait")
     reports = inside.ok("verify", "--json").json
-    assert {r["view"] for r in reports} == {"thermal", "embeddings", "audit", "parked"}
+    assert {r["view"] for r in reports} == {"thermal", "embeddings", "audit", "parked", "brain"}
     assert all(r["equal"] and not r["promoted"] for r in reports)
     rebuilt = inside.ok("rebuild", "thermal", "--json").json
     assert rebuilt["promoted"]
@@ -227,7 +227,7 @@ def test_status_and_counts_add_up(inside: Inside) -> None:
         status = inside.ok("status", "--json").json
         return bool(
             status["kafka"] == status["postgres"] == status["key_store"] == "ok"
-            and set(status["views"]) == {"thermal", "embeddings", "audit", "parked", "keys"}
+            and set(status["views"]) == {"thermal", "embeddings", "audit", "parked", "brain", "keys"}
             and all(lag == 0 for lag in status["agents"].values())
             and all(v["lag"] == v["alarms"] == v["problems"] == 0 for v in status["views"].values())
         )

@@ -44,7 +44,7 @@ def verify(
 
 
 def rebuild(
-    view: Annotated[str, typer.Argument(help="View to rebuild: thermal, embeddings, audit or parked.")],
+    view: Annotated[str, typer.Argument(help="View to rebuild: thermal, embeddings, audit, parked or brain.")],
     force: Annotated[
         bool, typer.Option("--force", help="Promote although live differs: for live tables known to be wrong.")
     ] = False,
