@@ -220,7 +220,7 @@ async def embed_again(settings: Settings, bootstrap: str, dsn: str, progress: Ca
 
 def runner_config(bootstrap: str, dsn: str, ring: Keyring, stalled_s: float = STALLED_S) -> RunnerConfig:
     """Addresses and keys for runners and rebuilds."""
-    return RunnerConfig(bootstrap=bootstrap, dsn=dsn, keys=ring.keys, stalled_s=stalled_s)
+    return RunnerConfig(bootstrap=bootstrap, dsn=dsn, keys=ring.keys, owners=ring.directory, stalled_s=stalled_s)
 
 
 async def run_projector(

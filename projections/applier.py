@@ -16,6 +16,7 @@ from projections import checkpoint, kept, metrics
 from projections.checkpoint import OwnerPosition, OwnerPositions
 from projections.errors import is_data_fault
 from projections.intake import Candidate, Intake, Reader, foreign_owner
+from projections.owners import NO_OWNERS, NamesOwners, Owners
 from projections.records import LogRecord, Placed, Positions, Problem
 from projections.vectors import register_vector
 from projections.view import Target, View
@@ -44,9 +45,9 @@ class Applier:
         await applier.claim()                # positions to read on from
         await applier.apply(records)         # raises Fenced, Promoted, psycopg errors; then make a new Applier
 
-    ``keys`` open what is sealed: ``apply`` raises KeysUnavailable, too. With ``clears_kept`` what is forgotten also leaves the
-    generations that are kept beside the live one, in the same transaction. Without ``partitions`` it has all of them. After an
-    error nothing of the batch was written, and the object must not be used again.
+    ``keys`` open what is sealed, ``owners`` tell who owners are: ``apply`` raises KeysUnavailable, too. With ``clears_kept`` what
+    is forgotten also leaves the generations that are kept beside the live one, in the same transaction. Without ``partitions``
+    it has all of them. After an error nothing of the batch was written, and the object must not be used again.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class Applier:
         runner: UUID | None = None,
         owner_cache: int = 50_000,
         keys: Keys = NO_KEYS,
+        owners: Owners = NO_OWNERS,
         clears_kept: bool = False,
         partitions: Collection[int] | None = None,
     ) -> None:
@@ -70,6 +72,7 @@ class Applier:
         """Seconds spent on opening sealed values, keys fetched and unwrapped."""
         self._conn = conn
         self._keys = keys
+        self._directory = owners
         self._clears_kept = clears_kept
         self._partitions = partitions
         self._reader = Reader(view.sources)
@@ -97,6 +100,8 @@ class Applier:
         if self._keys is not NO_KEYS and getattr(self.view, "opens", True):
             await self._open(intake)
             self.opening_s += time.perf_counter() - began
+        if isinstance(self.view, NamesOwners):
+            await self._name(intake, self.view)
         try:
             judged = await self._commit(intake, careful=False)
         except psycopg.Error as error:
@@ -133,6 +138,13 @@ class Applier:
         for candidate in intake.candidates:
             noted = intake.problems if candidate.slice is None else []
             candidate.events = tuple(_opened(placed, open_one, noted) for placed in candidate.events)
+
+    async def _name(self, intake: Intake, view: NamesOwners) -> None:
+        """Find out who the owners are whom the view wants to know."""
+        wanted = {owner for candidate in intake.candidates for placed in candidate.events for owner in view.owners_in(placed)}
+        owners = await self._directory.owners_of(wanted) if wanted else {}
+        for candidate in intake.candidates:
+            candidate.events = tuple([replace(placed, owners=owners) for placed in candidate.events])
 
     async def _commit(self, intake: Intake, *, careful: bool) -> _Judged:
         moves = {tp: (self.positions[tp], border) for tp, border in intake.borders.items()}

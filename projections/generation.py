@@ -75,7 +75,9 @@ async def install(dsn: str, views: Sequence[View]) -> None:
         await conn.execute(tables.GENERATIONS)
         await conn.execute(tables.GENERATIONS_OF_BEFORE)
         for view in views:
-            if await _live(conn, view.name) is None:
+            if (found := await _live(conn, view.name)) is not None:
+                await _build(conn, tables.let_in(view, found.schema) if found.fold_version == view.version else ())
+            else:
                 generation = await create(conn, view, state="live")
                 await _build(conn, tables.create_indexes(view, generation.schema))
                 await publish(conn, view, generation)
@@ -124,6 +126,8 @@ async def create(conn: AsyncConnection[Any], view: View, state: str = "building"
 
 async def create_schema(conn: AsyncConnection[Any], view: View, schema: str) -> None:
     """The tables of a generation in ``schema``, its checkpoint at the beginning of every partition."""
+    if tables.needs(view):
+        await conn.execute("SELECT pg_advisory_xact_lock(%s)", (INSTALL_LOCK,))
     await _build(conn, tables.create_generation(view, schema))
     for source in view.sources:
         await conn.execute(
@@ -158,15 +162,19 @@ async def live(conn: AsyncConnection[Any], view: str) -> Generation:
 
 async def publish(conn: AsyncConnection[Any], view: View, generation: Generation) -> None:
     """Point the public names at ``generation``. Call it inside a transaction."""
+    guarded = {table.name for table in view.tables if table.guard is not None}
     for public, (table, columns) in sorted(tables.published(view).items()):
+        # what a guarded table shows depends on who asks, not on whose the public name is
+        how = " WITH (security_invoker = true)" if table in guarded else ""
         names = ", ".join(f'"{c}"' for c in columns)
         body = f"SELECT {names} FROM {generation.schema}.{table}"
         try:
             async with conn.transaction():
-                await conn.execute(f"CREATE OR REPLACE VIEW public.{public} AS {body}")
+                await conn.execute(f"CREATE OR REPLACE VIEW public.{public}{how} AS {body}")
         except InvalidTableDefinition:  # another set of columns, as a new version of the fold may bring
             await conn.execute(f"DROP VIEW public.{public}")
-            await conn.execute(f"CREATE VIEW public.{public} AS {body}")
+            await conn.execute(f"CREATE VIEW public.{public}{how} AS {body}")
+    await _build(conn, tables.let_in(view, generation.schema))
 
 
 async def lock_published(conn: AsyncConnection[Any], view: View) -> None:

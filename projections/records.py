@@ -5,12 +5,14 @@ from __future__ import annotations
 import enum
 import types
 import typing
-from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cache
+from types import MappingProxyType
 from typing import Any, Protocol, cast
 
 from schemas.errors import BrokenRecord
+from schemas.owner import Owner
 from schemas.sealed import Sealed, left_of
 from schemas.types import Record
 from schemas.value import is_value_type
@@ -18,6 +20,8 @@ from schemas.value import is_value_type
 TopicPartition = tuple[str, int]
 Positions = dict[TopicPartition, int]
 """Next offset to read, by topic and partition."""
+
+_NO_OWNERS: Mapping[str, Owner] = MappingProxyType({})
 
 
 class LogRecord(Protocol):
@@ -69,6 +73,8 @@ class Placed:
     offset: int
     key: bytes | None
     record: Any
+    owners: Mapping[str, Owner] = field(default_factory=lambda: _NO_OWNERS, repr=False)
+    """Owners in clear by reference, for a view that asks for them (``projections.owners``)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,7 @@ from projections.applier import Applier
 from projections.errors import CatchUpTimeout, NotInstalled, OtherFold, PartitionsTaken, Promoted, is_outage
 from projections.holding import hold
 from projections.log_reader import BROKER_AWAY, KafkaLog, ReaderConfig, is_cancelled
+from projections.owners import NO_OWNERS, Owners
 from projections.progress import STALLED_S, Progress
 from projections.records import Positions, TopicPartition
 from projections.view import View
@@ -59,6 +60,7 @@ class RunnerConfig:
     owner_cache: int = 50_000
     stalled_s: float = STALLED_S
     keys: Keys = field(default=NO_KEYS, repr=False)
+    owners: Owners = field(default=NO_OWNERS, repr=False)
 
     def reader(self) -> ReaderConfig:
         """How the runner reads its topics."""
@@ -66,7 +68,7 @@ class RunnerConfig:
 
     def applier(self, view: View, schema: str, conn: AsyncConnection[Any], **how: Any) -> Applier:
         """A writer of one generation; ``how`` is for ``Applier``."""
-        return Applier(view, schema, conn, owner_cache=self.owner_cache, keys=self.keys, **how)
+        return Applier(view, schema, conn, owner_cache=self.owner_cache, keys=self.keys, owners=self.owners, **how)
 
     def bulk_reader(self) -> ReaderConfig:
         """How a rebuild reads: large fetches."""

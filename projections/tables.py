@@ -83,11 +83,26 @@ CHECKPOINT_COLUMNS = ("topic", "partition", "next_offset", "moved_at")
 
 def create_generation(view: View, schema: str) -> list[str]:
     """Statements that make a generation's schema and tables, without secondary indexes."""
-    statements = [f"CREATE SCHEMA {schema}", CHECKPOINT.format(schema=schema)]
+    statements = [*needs(view), f"CREATE SCHEMA {schema}", CHECKPOINT.format(schema=schema)]
     for table in (*SERVICE_TABLES, *view.tables):
         statements.append(table.create(schema))
         statements += [text.format(table=f"{schema}.{table.name}") for text in table.tuning]
+    # last: a condition may look at any of the tables
+    for table in view.tables:
+        if table.guard is not None:
+            statements += table.guard.protect(schema, table.name)
     return statements
+
+
+def needs(view: View) -> list[str]:
+    """Statements that make what guards use and all generations share; they may be repeated, one after the other."""
+    return list(dict.fromkeys(text for table in view.tables if table.guard is not None for text in table.guard.needs))
+
+
+def let_in(view: View, schema: str) -> list[str]:
+    """Statements that open the guarded tables of a published generation to their readers."""
+    guards = [(table.name, table.guard) for table in view.tables if table.guard is not None]
+    return [text for name, guard in guards for text in guard.let_in(schema, name)]
 
 
 def create_indexes(view: View, schema: str) -> list[str]:

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from psycopg import AsyncConnection
 
+from projections.guard import Guard
 from projections.records import Placed, Source
 from schemas.topics import Topics
 from schemas.vectors import Precision
@@ -52,6 +53,8 @@ class Table:
     """Columns by which a fold finds rows, beside the key."""
     digested: bool = True
     """False where others than the fold write, too, such as an outbox that is emptied: digests leave it out."""
+    guard: Guard | None = None
+    """Who reads which of its rows, where they are not all for everybody whom the public name is open to."""
 
     @cached_property
     def names(self) -> tuple[str, ...]:

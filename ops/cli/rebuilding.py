@@ -14,7 +14,7 @@ from rich.text import Text
 from ops.cli import interrupts
 from ops.cli.errors import Interrupted
 from ops.cli.target import Target
-from ops.keyring import open_keys
+from ops.keyring import Keyring, open_keys
 from ops.view_settings import view_settings
 from projections import generation, listing, promotion
 from projections import rebuild as rebuilding
@@ -30,11 +30,15 @@ Begin = Callable[[str], Progress]
 """Begins the bar of one view: called with what is done to it."""
 
 
+def _config(target: Target, ring: Keyring) -> RunnerConfig:
+    return RunnerConfig(target.bootstrap, target.dsn, keys=ring.keys, owners=ring.directory)
+
+
 @asynccontextmanager
 async def _parts(target: Target, name: str) -> AsyncIterator[tuple[View, RunnerConfig]]:
     settings = view_settings(target.settings, target.topics)
     async with open_keys(target.settings, target.dsn) as ring:
-        yield build_views(settings, [name])[name], RunnerConfig(target.bootstrap, target.dsn, keys=ring.keys)
+        yield build_views(settings, [name])[name], _config(target, ring)
 
 
 async def verify_view(target: Target, name: str, progress: Progress) -> Report:

@@ -96,6 +96,7 @@ _VIEWS = {
     "audit": ("claims: keys, counts and hashes", Forgets.NEVER_HELD),
     "parked": ("parked work with the record itself", Forgets.PROJECTION),
     "current": ("the newest state of each memory, sealed as on the log", Forgets.PROJECTION),
+    "brain": ("memories of users and companies, ids of owners, who may read a company's", Forgets.PROJECTION),
 }
 _SETTINGS = ViewSettings(audit_key=b"names of tables do not follow from it")
 _TABLES = (
@@ -106,6 +107,10 @@ _TABLES = (
     Store(
         "bookkeeping", Kind.TABLES, "generations of views, digests of keys", Forgets.NEVER_HELD,
         ("public.emberlog_view_generation", "public.emberlog_key_check"),
+    ),
+    Store(
+        "readers of the brain", Kind.TABLES, "which database role reads for whom: names of roles, references",
+        Forgets.NEVER_HELD, ("public.brain_reader",),
     ),
     Store("other tables", Kind.TABLES, "tables that Emberlog does not know", Forgets.NOT_OURS, (ALL_TABLES,)),
     Store("planner statistics", Kind.STATISTICS, "samples of the values of columns", Forgets.VACUUM),

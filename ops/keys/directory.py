@@ -6,10 +6,11 @@ A reference is random: it says nothing of the owner, and once the owner is erase
 from __future__ import annotations
 
 import uuid
+from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
 from ops.keys.cache import Cache
-from ops.keys.database import Connection, KeyDatabase
+from ops.keys.database import Connection, KeyDatabase, batches
 from ops.keys.tables import STORE_WIDE
 from schemas.errors import KeyLost
 from schemas.ids import is_uuid
@@ -30,6 +31,10 @@ _MASTER = "SELECT master FROM emberlog_owner WHERE reference = %s"
 _ALIAS = "INSERT INTO emberlog_owner_alias (tenant, kind, id, owner) VALUES (%(tenant)s, %(kind)s, %(id)s, %(owner)s)"
 _ALIVE = "SELECT FROM emberlog_owner WHERE reference = %s AND erased_at IS NULL FOR KEY SHARE"
 _OWNER = "SELECT tenant, kind, id FROM emberlog_owner WHERE reference = %s AND erased_at IS NULL"
+_OWNERS = """
+SELECT o.reference::text, o.tenant, o.kind, o.id
+FROM unnest(%b::text[]) AS w (reference) JOIN emberlog_owner AS o ON o.reference = w.reference::uuid
+"""
 _ALIASES = "SELECT tenant, kind, id FROM emberlog_owner_alias WHERE owner = %s ORDER BY tenant, kind, id"
 _LIST = """
 SELECT reference::text, tenant, kind, id FROM emberlog_owner
@@ -55,10 +60,12 @@ class PostgresDirectory:
     def __init__(self, database: KeyDatabase) -> None:
         self._database = database
         self._references: Cache[Owner, str] = database.cache()
+        self._owners: Cache[str, Owner] = database.cache()
 
     def clear(self) -> None:
-        """Forget every reference that was read."""
+        """Forget every reference and every owner that was read."""
         self._references.clear()
+        self._owners.clear()
 
     async def reference_of(self, owner: Owner) -> str:
         """The owner's reference, made with a key where there is none. Raises MasterKeyMissing, KeysUnavailable."""
@@ -99,6 +106,25 @@ class PostgresDirectory:
             return None
         rows = await self._database.rows(_OWNER, (reference,))
         return Owner(*rows[0]) if rows else None
+
+    async def owners_of(self, references: Collection[str]) -> Mapping[str, Owner]:
+        """Who goes by each of ``references``; erased and unknown ones are missing. A query for 10,000. Raises KeysUnavailable."""
+        found: dict[str, Owner | None] = {}
+        missing: set[str] = set()
+        # nobody is told after an erasure who it was
+        await self._database.see_epoch()
+        for reference in references:
+            if (hit := self._owners.get(reference)) is not None:
+                found[reference] = hit[0]
+            elif is_uuid(reference) and reference != STORE_WIDE:
+                missing.add(reference)
+        for batch in batches(sorted(missing)):
+            since = self._database.now()
+            for reference, tenant, kind, id in await self._database.rows(_OWNERS, (batch,)):
+                owner = None if tenant is None else Owner(tenant, kind, id)
+                self._owners.put(reference, owner, since)
+                found[reference] = owner
+        return {reference: owner for reference, owner in found.items() if owner is not None}
 
     async def alias(self, reference: str, alias: Owner) -> None:
         """Let ``alias`` go to the owner of ``reference``; again is nothing. Raises AliasTaken, KeyLost, KeysUnavailable."""

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 
 from projections.view import View, ViewSettings
 from projections.views.audit import AuditView
+from projections.views.brain import BrainView
 from projections.views.current import CurrentView
 from projections.views.graph import GraphView
 from projections.views.parked import ParkedView
@@ -17,6 +18,7 @@ REGISTRY: dict[str, Callable[[ViewSettings], View]] = {
     "audit": AuditView,
     "parked": ParkedView,
     "current": CurrentView,
+    "brain": BrainView,
 }
 
 

@@ -302,11 +302,11 @@ def _named(event: MemoryAdded | MemoryRevised) -> dict[str, Any]:
     """Slug, category and further metadata, as far as the event has them."""
     named: dict[str, Any] = {name: left_of(value) for name in ("slug", "category") if (value := getattr(event, name)) is not None}
     if event.extra is not None:
-        named["extra"] = _json(left_of(event.extra))
+        named["extra"] = json_of(left_of(event.extra))
     return named
 
 
-def _json(text: str) -> Any:
+def json_of(text: str) -> Any:
     """The value of a JSON text; the text itself where it is none, or one that PostgreSQL's jsonb cannot hold."""
     if "\\u0000" in text:
         return text

@@ -34,6 +34,10 @@ MENTION = (
     "producer_message_ids, occurred_at, partition, event_offset, cause, source_offset) "
     "VALUES (%s, 3, gen_random_uuid(), 't', %s, '{{}}', %s, now(), 0, 0, 0, 0)"
 )
+REMEMBERED = (
+    "INSERT INTO brain_g1.user_brain (memory_id, slug, content, extra_metadata, created_at, updated_at, owner, tenant, user_id) "
+    "VALUES (%s, %s, %s, '{}', now(), now(), gen_random_uuid(), 'default', %s)"
+)
 PARKED = (
     'INSERT INTO parked_g1.parked_work (parked_id, stage, topic, partition, "offset", reason, attempts, parked_at, size, key, '
     "value, headers) VALUES (%s, 'admit', 't', 0, 0, 'r', 1, now(), 1, %s, %s, %s)"
@@ -71,6 +75,8 @@ async def in_tables(places: Places, new: Markers) -> None:
         encoded = new.new("parked", f"parked_g1.parked_work.headers {row}", "base64")
         headers = json.dumps({"a": header, "b": base64.b64encode(b"-" + encoded.encode()).decode()})
         await connection.execute(PARKED, (MEMORY, b"\0\xff" + key.encode(), value.encode("utf-16-le"), headers))
+        words = [new.new("brain", f"brain_g1.user_brain.{name} memory_id={MEMORY}") for name in ("slug", "content", "user_id")]
+        await connection.execute(REMEMBERED, (MEMORY, *words))
         entry = new.new("decider", f"public.emberlog_decider_entry.value owner={MEMORY} byte 3")
         await connection.execute(
             "INSERT INTO emberlog_decider_entry VALUES ('t', %s, '', 0, %s)", (MEMORY, b"\x80\x00\x01" + entry.encode())

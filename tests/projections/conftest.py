@@ -16,7 +16,7 @@ from projections.runner import RunnerConfig
 from projections.view import View, ViewSettings
 from projections.views import build_views
 from schemas.topics import Topics
-from tests.projections.harness import AUDIT_KEY, Broker
+from tests.projections.harness import AUDIT_KEY, EVERYBODY, Broker
 from tests.projections.logs import LogMaker
 from tests.projections.store import Store, store_of
 from tests.services import TOPIC_PREFIX
@@ -66,7 +66,7 @@ def unused_port() -> int:
 
 @pytest.fixture
 def config(services: ServiceAddresses, installed: str) -> RunnerConfig:
-    return RunnerConfig(services.kafka_bootstrap, installed)
+    return RunnerConfig(services.kafka_bootstrap, installed, owners=EVERYBODY)
 
 
 @pytest.fixture

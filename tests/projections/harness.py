@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import itertools
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 from uuid import uuid4
 
@@ -18,9 +18,12 @@ from projections import generation
 from projections.applier import Applier
 from projections.digest import ViewDigest, view_digest
 from projections.log_reader import KafkaLog
+from projections.owners import Owners
 from projections.records import LogRecord, Positions
 from projections.runner import ProjectionRunner, RunnerConfig
 from projections.view import View
+from schemas.ids import is_uuid
+from schemas.owner import Owner
 from schemas.topics import Topics
 from tests.projections.logs import Rec
 
@@ -31,6 +34,25 @@ DEADLINE_S = 30.0
 def owner() -> str:
     """A new owner reference."""
     return str(uuid4())
+
+
+class Known:
+    """Owners by reference; without a list everybody is known, half of them users and half companies."""
+
+    def __init__(self, owners: Mapping[str, Owner] | None = None) -> None:
+        self._owners = owners
+
+    def named(self, references: Iterable[str]) -> dict[str, Owner]:
+        if self._owners is not None:
+            return {reference: self._owners[reference] for reference in references if reference in self._owners}
+        kinds = {reference: "user" if int(reference[-1], 16) % 2 else "company" for reference in references if is_uuid(reference)}
+        return {reference: Owner("default", kind, f"{kind} {reference}") for reference, kind in kinds.items()}
+
+    async def owners_of(self, references: Collection[str]) -> Mapping[str, Owner]:
+        return self.named(references)
+
+
+EVERYBODY = Known()
 
 
 def of_view(view: View, records: Iterable[Rec]) -> list[Rec]:
@@ -50,19 +72,19 @@ async def eventually(condition: Callable[[], Awaitable[bool]], what: str) -> Non
 class Fold:
     """One view folded into a schema of its own, without a broker."""
 
-    def __init__(self, view: View, schema: str, conn: AsyncConnection[Any], applier: Applier) -> None:
-        self.view, self.schema, self.conn, self.applier = view, schema, conn, applier
+    def __init__(self, view: View, schema: str, conn: AsyncConnection[Any], applier: Applier, owners: Owners) -> None:
+        self.view, self.schema, self.conn, self.applier, self.owners = view, schema, conn, applier, owners
 
     @classmethod
     @contextlib.asynccontextmanager
-    async def of(cls, dsn: str, view: View, *, owner_cache: int = 100) -> AsyncIterator[Fold]:
+    async def of(cls, dsn: str, view: View, *, owner_cache: int = 100, owners: Owners = EVERYBODY) -> AsyncIterator[Fold]:
         schema = f"{view.name}_t{secrets.token_hex(5)}"
         async with await generation.connect(dsn) as conn:
             async with conn.transaction():
                 await generation.create_schema(conn, view, schema)
-            applier = Applier(view, schema, conn, owner_cache=owner_cache)
+            applier = Applier(view, schema, conn, owner_cache=owner_cache, owners=owners)
             await applier.claim()
-            yield cls(view, schema, conn, applier)
+            yield cls(view, schema, conn, applier, owners)
             await conn.execute(f"DROP SCHEMA {schema} CASCADE")
 
     async def take(self, records: Sequence[LogRecord], cuts: Sequence[int] = ()) -> Fold:
@@ -74,7 +96,7 @@ class Fold:
 
     async def restart(self) -> None:
         """Forget everything in memory, as a new process."""
-        self.applier = Applier(self.view, self.schema, self.conn)
+        self.applier = Applier(self.view, self.schema, self.conn, owners=self.owners)
         await self.applier.claim()
 
     async def rows(self, what: str, *parameters: Any) -> list[tuple[Any, ...]]:

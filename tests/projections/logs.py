@@ -229,6 +229,15 @@ class LogMaker(RecordLog):
         command.state.memories.clear()
         self.append(owner, command.events)
 
+    def access(
+        self, owner: str, subject: str, *, ended: bool = False, access_id: str = "a-1", at: datetime | None = None
+    ) -> None:
+        """One command that lets ``subject`` read this owner's memories, or no longer."""
+        command = self._command(owner, at)
+        kind = types.AccessEnded if ended else types.AccessBegan
+        command.events.append(kind(command.meta(), access_id, subject, "session", Sealed.of("s-1")))
+        self.append(owner, command.events)
+
     def note(self, owner: str, failed: int = 0, with_source: bool = True) -> None:
         """One turn that changed nothing."""
         command = self._command(owner)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
+from dataclasses import replace
 
 from projections.folding import FoldingView
 from projections.intake import Reader, foreign_owner
+from projections.owners import NamesOwners
 from projections.rows import Rows
 from schemas.errors import ContractError
 from schemas.slices import Verdict, verdict
+from tests.projections.harness import EVERYBODY
 from tests.projections.logs import Rec
 
 
@@ -35,5 +38,7 @@ def fold_all(view: FoldingView, records: Iterable[Rec]) -> Rows:
                     view.check(placed)
                 except ContractError:
                     continue
+                if isinstance(view, NamesOwners):
+                    placed = replace(placed, owners=EVERYBODY.named(view.owners_in(placed)))
                 view.fold(rows, placed)
     return rows

@@ -21,6 +21,7 @@ TABLES = {
     "graph": ("memory_trace", "memory_embedding"),
     "parked": ("parked_work",),
     "current": ("memory_current",),
+    "brain": ("user_brain",),
 }
 
 
@@ -49,7 +50,7 @@ async def follow(view: View, config: RunnerConfig, log: LogMaker) -> None:
 async def test_what_is_forgotten_after_a_promotion_leaves_the_kept_generation_too(
     broker: Broker, config: RunnerConfig, views: dict[str, View], log: LogMaker, name: str, how: str
 ) -> None:
-    view, ana, ben = views[name], owner(), owner()
+    view, ana, ben = views[name], f"{owner()[:-1]}1", f"{owner()[:-1]}1"
     [memory], [other] = log.add(ana, "Ana's garden"), log.add(ben, "Ben's garden")
     for who, which in ((ana, memory), (ben, other)):
         log.embed(who, which, [1.0, 0.0])

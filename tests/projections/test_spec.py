@@ -13,7 +13,7 @@ from projections.view import Target, View
 from projections.views import REGISTRY, build_views
 from schemas.codec import decode
 from schemas.types import EVENTS
-from tests.projections.harness import AUDIT_KEY, Fold, of_view, owner
+from tests.projections.harness import AUDIT_KEY, EVERYBODY, Fold, of_view, owner
 from tests.projections.logs import LogMaker
 from tests.projections.other_events import OTHERS
 from tests.projections.reference import fold_all
@@ -143,7 +143,7 @@ class ViewSpec:
         await generation.install(fresh_database, [view])
         async with await generation.connect(fresh_database) as conn:
             live = await generation.live(conn, view.name)
-            applier = Applier(view, live.schema, conn)
+            applier = Applier(view, live.schema, conn, owners=EVERYBODY)
             await applier.claim()
             await applier.apply(of_view(view, full.records))
             await generation.install(fresh_database, [view])
@@ -160,12 +160,21 @@ class ViewSpec:
         async with await psycopg.AsyncConnection.connect(fresh_database, autocommit=True) as conn:
             await conn.execute(f"CREATE ROLE {role}")
             try:
-                public = [f"public.{name}" for name in tables.published(view)]
+                guarded = [f"public.{table.name}" for table in view.tables if table.guard is not None]
+                public = [name for name in (f"public.{name}" for name in tables.published(view)) if name not in guarded]
                 await conn.execute(f"GRANT SELECT ON {', '.join(public)} TO {role}")
                 await conn.execute(f"SET ROLE {role}")
                 for name in public:
                     await conn.execute(f"SELECT count(*) FROM {name}")
                 await conn.execute("RESET ROLE")
+                if guarded:
+                    # these show to each reader other rows, so a reader's rights reach down to the tables
+                    await conn.execute(f"GRANT SELECT ON {', '.join(guarded)} TO {role}")
+                    for name in guarded:
+                        await conn.execute(f"SET ROLE {role}")
+                        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                            await conn.execute(f"SELECT count(*) FROM {name}")
+                        await conn.execute("RESET ROLE")
             finally:
                 await conn.execute(f"DROP OWNED BY {role}")
                 await conn.execute(f"DROP ROLE {role}")
@@ -189,6 +198,19 @@ class TestParked(ViewSpec):
 
 class TestCurrent(ViewSpec):
     name = "current"
+
+
+class TestBrain(ViewSpec):
+    name = "brain"
+
+    @pytest.fixture
+    def full(self) -> LogMaker:
+        log, company, user = spec_log(), f"{owner()[:-1]}0", f"{owner()[:-1]}1"
+        log.access(company, user)
+        log.access(company, user, ended=True)
+        log.access(company, user, access_id="a-2")
+        log.access(company, OWNERS[2], access_id="erased")
+        return log
 
 
 def test_the_log_of_the_spec_holds_every_type_of_event() -> None:

@@ -22,6 +22,7 @@ STEPS = (
     "add", "add", "add", "request", "reheat", "reheat", "revise", "revise", "revise by a turn", "pin", "pin", "unpin", "link",
     "unlink", "downshift", "forget", "erase", "note", "other", "again", "embed", "embed late", "unembed", "park", "retry",
     "resolve", "embed message", "rubbish", "say", "say", "learn", "learn", "forget with source",
+    "let in", "let out",
 )  # fmt: skip
 VIEWS = build_views(ViewSettings(TOPICS, AUDIT_KEY))
 
@@ -57,6 +58,8 @@ def write(log: LogMaker, plan: list[tuple[str, int, int]]) -> None:
                 log.note(ana, failed=which % 2, with_source=which > 2)
             case "other":
                 log.other(ana, list(OTHERS)[(which + len(log.records)) % len(OTHERS)])
+            case "let in" | "let out":
+                log.access(ana, OWNERS[which % 3], ended=step == "let out", access_id=f"access {which % 4}")
             case "again" if slices:
                 log.again(slices[which % len(slices)])
             case "embed" if dead and which % 3 == 0:

@@ -81,7 +81,7 @@ def project(
     health_file: HealthFile = None,
     with_parent: WithParent = False,
 ) -> None:
-    """Run the read side: keep the views (thermal archive, graph, audit, parked work) up to the log.
+    """Run the read side: keep the views (thermal archive, graph, audit, parked work, brain tables, …) up to the log.
 
     Beside them stands `keys`: it destroys the keys of what was forgotten, and issues the receipts.
 

@@ -17,7 +17,7 @@ async def project_all(line: Line, ends: dict[tuple[str, int], int]) -> None:
     """Fold every view of the line's database from its first record up to ``ends`` in this process."""
     async with open_keys(line.as_settings, line.dsn) as ring:
         views = build_views(ViewSettings(topics=line.topics, audit_key=audit_key(line.folder / "data")))
-        config = RunnerConfig(line.bootstrap, line.dsn, keys=ring.keys)
+        config = RunnerConfig(line.bootstrap, line.dsn, keys=ring.keys, owners=ring.directory)
         await _project([ProjectionRunner(view, config) for view in views.values()], ends)
 
 
