@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Sequence
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import psycopg
 import structlog
@@ -22,8 +22,10 @@ from projections.errors import NotFollowed, is_outage
 from projections.recall import Recall
 from projections.records import Positions
 from projections.runner import ProjectionRunner, RunnerConfig
-from projections.view import ViewSettings
+from projections.sqlite.follower import SqliteFollower
+from projections.view import View, ViewSettings
 from projections.views import build_views
+from projections.views.capture import CaptureView
 from streams.config import WorkerConfig
 from streams.extraction.embedders import build_embedder
 from streams.extraction.errors import ModelUnavailable
@@ -41,6 +43,17 @@ OPENING = frozenset({"extract", "embed"})
 """Agents that open what is sealed."""
 ERASING = ErasingView.name
 """The projection beside the views that carries out what is forgotten."""
+
+
+class Runner(Protocol):
+    """What keeps one store up to the log."""
+
+    applied: Positions
+
+    @property
+    def view(self) -> View: ...
+
+    async def run(self, stop: asyncio.Event) -> None: ...
 
 
 def use_schema_registry(settings: Settings) -> SchemaRegistry | None:
@@ -223,8 +236,11 @@ async def run_projector(
         await check_key(dsn, "audit", config.audit_key)
         async with open_keys(settings, dsn) as ring:
             views = build_views(config, [name for name in names if name != ERASING])
-            runners = [ProjectionRunner(view, runner_config(bootstrap, dsn, ring)) for view in views.values()]
-            keys, first = keys_dsn(settings, dsn), list[ProjectionRunner]()
+            running = runner_config(bootstrap, dsn, ring)
+            runners: list[Runner] = [ProjectionRunner(view, running) for view in views.values()]
+            if settings.capture_sqlite is not None and CaptureView.name in views:
+                runners.append(SqliteFollower(CaptureView(config), settings.capture_sqlite, running.reader(), ring.keys))
+            keys, first = keys_dsn(settings, dsn), list[Runner]()
             receipts = None
             if ERASING in names:
                 first.append(ProjectionRunner(ring.erasing(settings.topics), RunnerConfig(bootstrap=bootstrap, dsn=keys)))
@@ -235,8 +251,8 @@ async def run_projector(
 
 
 async def _run_all(
-    first: Sequence[ProjectionRunner],
-    runners: Sequence[ProjectionRunner],
+    first: Sequence[Runner],
+    runners: Sequence[Runner],
     destroyed: Coroutine[Any, Any, None],
     stop: asyncio.Event,
     on_ready: OnReady,
@@ -263,7 +279,7 @@ async def _run_all(
                 raise RuntimeError(f"the runner of view {runner.get_name()} ended by itself")
 
 
-async def _until_placed(runners: Sequence[ProjectionRunner], on_ready: OnReady) -> None:
+async def _until_placed(runners: Sequence[Runner], on_ready: OnReady) -> None:
     """Call ``on_ready`` once every runner has taken over its checkpoint and reads."""
     while not all(runner.applied for runner in runners):  # noqa: ASYNC110 - the runners offer no event for it
         await asyncio.sleep(0.01)

@@ -31,12 +31,18 @@ class FoldingView(ABC):
     version: ClassVar[int]
     tables: ClassVar[tuple[Table, ...]]
     sources: tuple[Source, ...]
+    forgets_by_evidence: ClassVar[bool] = False
+    """Whether what goes with a forgotten memory's source is found by earlier events alone: rows that have not seen all of these
+    cannot forget it."""
 
     def check(self, placed: Placed) -> None:  # noqa: B027 - most tables take whatever the contract allows
         """Raise ContractError for a record that the tables cannot take; it is skipped and recorded."""
 
     def wants(self, wanted: Wanted, placed: Placed) -> None:  # noqa: B027 - some only add and remove
         """Say which rows ``fold`` will look at or replace for this record, other than those it adds or removes unseen."""
+
+    def then_wants(self, rows: Rows, wanted: Wanted, placed: Placed) -> None:  # noqa: B027 - most know at once
+        """Say which further rows those name that ``wants`` has brought; nothing of the batch is folded yet."""
 
     @abstractmethod
     def fold(self, rows: Rows, placed: Placed) -> None:
@@ -49,6 +55,10 @@ class FoldingView(ABC):
             self.wants(wanted, placed)
         rows = Rows(self.tables)
         await load(target, wanted, rows)
+        further = Wanted()
+        for placed in batch:
+            self.then_wants(rows, further, placed)
+        await load(target, further, rows)
         for placed in batch:
             self.fold(rows, placed)
         for table, changes in rows.changes():

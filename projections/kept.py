@@ -62,16 +62,20 @@ async def _passed(conn: AsyncConnection[Any], schema: str, topic: str, partition
 async def clear(conn: AsyncConnection[Any], view: View, forgettings: Sequence[Placed]) -> None:
     """Apply ``forgettings`` to the kept generations of ``view``. Call it inside the transaction of the live one.
 
-    The tables of another version of the fold are not known here: such a generation is dropped.
+    The tables of another version of the fold are not known here: such a generation is dropped. So is one that may not know what
+    to forget, having missed the events that say what a memory was learnt from.
     """
     if not forgettings:
         return
     cursor = await conn.execute(
         "SELECT generation, fold_version FROM public.emberlog_view_generation WHERE view = %s AND state = 'kept'", (view.name,)
     )
+    unsure = getattr(view, "forgets_by_evidence", False) and any(
+        isinstance(placed.record, MemoryForgotten) and placed.record.include_source for placed in forgettings
+    )
     for number, version in await cursor.fetchall():
         schema = schema_of(view.name, number)
-        if version == view.version:
+        if version == view.version and not unsure:
             await view.apply(Target(conn, schema), forgettings)
             continue
         await conn.execute(f"DROP SCHEMA IF EXISTS {schema} CASCADE")
@@ -79,4 +83,4 @@ async def clear(conn: AsyncConnection[Any], view: View, forgettings: Sequence[Pl
             "DELETE FROM public.emberlog_view_generation WHERE view = %s AND generation = %s AND state = 'kept'",
             (view.name, number),
         )
-        log.warning("dropped a kept generation of an older fold: something was forgotten", view=view.name, generation=number)
+        log.warning("dropped a kept generation that cannot follow: something was forgotten", view=view.name, generation=number)

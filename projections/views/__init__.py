@@ -6,7 +6,9 @@ from collections.abc import Callable, Iterable
 
 from projections.view import View, ViewSettings
 from projections.views.audit import AuditView
+from projections.views.capture import CaptureView
 from projections.views.embeddings import EmbeddingsView
+from projections.views.mem0 import Mem0View
 from projections.views.parked import ParkedView
 from projections.views.thermal import ThermalView
 
@@ -15,6 +17,8 @@ REGISTRY: dict[str, Callable[[ViewSettings], View]] = {
     "embeddings": EmbeddingsView,
     "audit": AuditView,
     "parked": ParkedView,
+    "capture": CaptureView,
+    "mem0": Mem0View,
 }
 
 

@@ -90,10 +90,11 @@ class LogMaker(RecordLog):
         user_id: str = "u-1",
         at: datetime | None = None,
         producer_id: str | None = None,
+        source: SourceRef | None = None,
     ) -> list[str]:
         """One turn that adds a memory for each content; their ids."""
         command = self._command(owner, at)
-        source = command.source(session, len(contents), producer_id=producer_id)
+        source = source or command.source(session, len(contents), producer_id=producer_id)
         made = []
         for place, content in enumerate(contents):
             made.append(self._added(command, place, content, user_id, source))
@@ -202,12 +203,12 @@ class LogMaker(RecordLog):
         command.events.append(types.MemoryDownshifted(command.meta(), memory, "hot", "warm", ("gist",)))
         self.append(owner, command.events)
 
-    def forget(self, owner: str, *memories: str) -> None:
+    def forget(self, owner: str, *memories: str, include_source: bool = False) -> None:
         """One command that forgets memories."""
         command = self._command(owner)
         for memory in memories:
             del command.state.memories[memory]
-            command.events.append(types.MemoryForgotten(command.meta(), memory, command.cause, False, ()))
+            command.events.append(types.MemoryForgotten(command.meta(), memory, command.cause, include_source, ()))
         self.append(owner, command.events)
 
     def erase(self, owner: str) -> None:

@@ -20,6 +20,7 @@ TABLES = {
     "thermal": ("thermal_memory_archive", "memory_mention", "memory_version"),
     "embeddings": ("memory_embedding",),
     "parked": ("parked_work",),
+    "mem0": ("mem0_memories", "mem0_shown"),
 }
 
 

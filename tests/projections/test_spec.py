@@ -24,7 +24,8 @@ PLAN = [("add", 0, 3), ("reheat", 0, 1), ("embed", 0, 1), ("embed", 0, 2), ("par
         ("revise", 0, 1), ("unpin", 0, 1), ("pin", 0, 2), ("link", 0, 2), ("unlink", 0, 2), ("downshift", 0, 1),
         ("forget", 0, 0), ("embed", 0, 3), ("note", 2, 5), ("again", 0, 0), ("park", 2, 4), ("rubbish", 0, 0), ("add", 2, 1),
         ("embed", 2, 1), ("erase", 2, 0), ("embed late", 2, 1), ("add", 2, 2), ("embed", 2, 1),
-        ("embed message", 0, 2), ("embed message", 0, 3)]  # fmt: skip
+        ("embed message", 0, 2), ("embed message", 0, 3),
+        ("say", 0, 2), ("learn", 0, 4), ("learn", 1, 1), ("say", 1, 5), ("forget with source", 1, 2), ("say", 2, 3)]  # fmt: skip
 
 
 def spec_log() -> LogMaker:
@@ -54,7 +55,7 @@ class ViewSpec:
     def test_its_names_are_plain_words(self, view: View) -> None:
         assert view.name == self.name
         names = [view.name, *(t.name for t in view.tables), *(c.name for t in view.tables for c in t.columns)]
-        assert all(re.fullmatch(r"[a-z][a-z_]*", name) for name in names)
+        assert all(re.fullmatch(r"[a-z][a-z0-9_]*", name) for name in names)
         service = {t.name for t in tables.SERVICE_TABLES} | {"checkpoint"}
         assert not service & {t.name for t in view.tables}
         assert len({s.topic for s in view.sources}) == len(view.sources)
@@ -182,6 +183,14 @@ class TestAudit(ViewSpec):
 
 class TestParked(ViewSpec):
     name = "parked"
+
+
+class TestCapture(ViewSpec):
+    name = "capture"
+
+
+class TestMem0(ViewSpec):
+    name = "mem0"
 
 
 def test_the_log_of_the_spec_holds_every_type_of_event() -> None:

@@ -15,13 +15,14 @@ from schemas.types import ParkedResolved, ParkedRetryRequested, WorkParked
 from tests.projections.harness import AUDIT_KEY, Fold, of_view, owner
 from tests.projections.logs import T0, LogMaker, Rec
 from tests.projections.other_events import OTHERS
+from tests.projections.turns import details, learn, say
 
 OWNERS = [owner() for _ in range(3)]
 TOPICS = Topics(partitions=2, prefix="splits.")
 STEPS = (
     "add", "add", "add", "request", "reheat", "reheat", "revise", "revise", "revise by a turn", "pin", "pin", "unpin", "link",
     "unlink", "downshift", "forget", "erase", "note", "other", "again", "embed", "embed late", "unembed", "park", "retry",
-    "resolve", "embed message", "rubbish",
+    "resolve", "embed message", "rubbish", "say", "say", "learn", "forget with source",
 )  # fmt: skip
 VIEWS = build_views(ViewSettings(TOPICS, AUDIT_KEY))
 
@@ -41,6 +42,15 @@ def write(log: LogMaker, plan: list[tuple[str, int, int]]) -> None:
             case "forget" if memory is not None:
                 log.forget(ana, memory)
                 dead.append((ana, memory))
+            case "forget with source" if memory is not None:
+                log.forget(ana, memory, include_source=True)
+                dead.append((ana, memory))
+            case "say" | "learn":
+                # in both orders, and now and then a message that was there before
+                names = [f"{'ua'[(which + n) % 2]}{len(log.records) // (1 + n * which % 3) + n}" for n in range(1 + which % 3)]
+                said = say(log, ana, *names, session=f"s-{which % 2}", **details(which))
+                if step == "learn":
+                    learn(log, said, content=f"learnt {which} of {len(log.records)}")
             case "erase":
                 dead += [(ana, gone) for gone in live]
                 log.erase(ana)
@@ -57,14 +67,14 @@ def write(log: LogMaker, plan: list[tuple[str, int, int]]) -> None:
             case "park" | "retry" | "resolve":
                 park(log, step, ana, which)
             case "rubbish":
-                for topic in (TOPICS.events, TOPICS.embeddings, TOPICS.parked):
+                for topic in (TOPICS.events, TOPICS.embeddings, TOPICS.parked, TOPICS.conversation):
                     log.put(topic, which % 2, b"k", b"rubbish")
             case _ if memory is not None and step != "add":
                 change(log, step, ana, memory, which)
             case _:
                 log.add(ana, *[f"fact {which} of {len(log.records)} {i}" for i in range(1 + which % 4)])
         if any(record.topic == TOPICS.events for record in log.records[begin:]) and step not in ("rubbish", "again"):
-            slices.append(log.records[begin:])
+            slices.append([record for record in log.records[begin:] if record.topic == TOPICS.events])
 
 
 def change(log: LogMaker, step: str, ana: str, memory: str, which: int) -> None:
