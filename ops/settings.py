@@ -106,6 +106,12 @@ class Settings(BaseSettings):
         ge=1,
         le=36_500,
     )
+    capture_sqlite: Path | None = _setting(
+        "EMBERLOG_CAPTURE_SQLITE",
+        None,
+        "A SQLite file for what users said and what was answered, beside the view capture and kept up to date with it: for tools "
+        "on this machine. Below capture/ in the data folder `emberlog forget --prove` searches it, too. Not set: there is none.",
+    )
     partitions: int = _setting(
         "EMBERLOG_PARTITIONS",
         4,

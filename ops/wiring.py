@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -13,21 +13,15 @@ import structlog
 from aiokafka import TopicPartition
 from psycopg_pool import AsyncConnectionPool
 
-from ops.heartbeat import OnBeat, beating
 from ops.keyring import Keyring, keys_dsn, open_keys
-from ops.keys import check_key
 from ops.keys.erasing import ErasingView
-from ops.receipts import Receipts
 from ops.settings import Settings
 from ops.tombstones import KnownForgettings, replayed
-from ops.view_settings import view_settings
-from projections.current_publisher import CurrentPublisher
 from projections.errors import NotFollowed, is_outage
 from projections.progress import STALLED_S
 from projections.recall import Recall
 from projections.records import Positions
-from projections.runner import ProjectionRunner, RunnerConfig
-from projections.views import build_views
+from projections.runner import RunnerConfig
 from streams.config import WorkerConfig
 from streams.extraction.embedders import build_embedder
 from streams.extraction.errors import ModelUnavailable
@@ -221,83 +215,3 @@ async def embed_again(settings: Settings, bootstrap: str, dsn: str, progress: Ca
 def runner_config(bootstrap: str, dsn: str, ring: Keyring, stalled_s: float = STALLED_S) -> RunnerConfig:
     """Addresses and keys for runners and rebuilds."""
     return RunnerConfig(bootstrap=bootstrap, dsn=dsn, keys=ring.keys, owners=ring.directory, stalled_s=stalled_s)
-
-
-async def run_projector(
-    settings: Settings,
-    bootstrap: str,
-    dsn: str,
-    names: Collection[str],
-    stop: asyncio.Event,
-    on_ready: OnReady,
-    *,
-    partitions: Collection[int] | None = None,
-    on_beat: OnBeat | None = None,
-) -> None:
-    """Run a runner per named view, ``ERASING`` too, until ``stop`` is set; where one fails, all stop and its error is raised.
-
-    Each has ``partitions`` of its view, all by default. ``on_beat`` is told every few seconds how they are.
-    """
-    async with registered_schemas(settings):
-        config = view_settings(settings)
-        await check_key(dsn, "audit", config.audit_key)
-        async with open_keys(settings, dsn) as ring:
-            views = build_views(config, [name for name in names if name != ERASING])
-            stalled_s = settings.stalled_s
-            runners = [
-                ProjectionRunner(view, runner_config(bootstrap, dsn, ring, stalled_s), partitions) for view in views.values()
-            ]
-            keys, first = keys_dsn(settings, dsn), list[ProjectionRunner]()
-            receipts = None
-            if ERASING in names:
-                erasing = RunnerConfig(bootstrap=bootstrap, dsn=keys, stalled_s=stalled_s)
-                first.append(ProjectionRunner(ring.erasing(settings.topics), erasing, partitions))
-            # of the processes that share it, one is enough
-            if ERASING in names and (partitions is None or 0 in partitions):
-                receipts = Receipts(bootstrap, dsn, keys, settings.topics, settings.backup_retention_days)
-            publisher = None
-            if "current" in views and (partitions is None or 0 in partitions):
-                publisher = CurrentPublisher(views["current"], settings.topics, runner_config(bootstrap, dsn, ring, stalled_s))
-            log.info("projector starts", views=[runner.view.name for runner in (*first, *runners)])
-            destroyed = replayed(bootstrap, keys, settings.topics)
-            async with beating([*first, *runners], stalled_s, on_beat):
-                await _run_all(first, runners, destroyed, stop, on_ready, receipts, publisher)
-
-
-async def _run_all(
-    first: Sequence[ProjectionRunner],
-    runners: Sequence[ProjectionRunner],
-    destroyed: Coroutine[Any, Any, None],
-    stop: asyncio.Event,
-    on_ready: OnReady,
-    receipts: Receipts | None,
-    publisher: CurrentPublisher | None,
-) -> None:
-    """Run ``first``, and the other ``runners`` once ``destroyed`` is done."""
-    async with asyncio.TaskGroup() as group:
-        waiting = group.create_task(destroyed)
-        stopped = group.create_task(stop.wait())
-        running = [group.create_task(runner.run(stop), name=runner.view.name) for runner in first]
-        await asyncio.wait([waiting, stopped, *running], return_when=asyncio.FIRST_COMPLETED)
-        if not waiting.done():
-            waiting.cancel()
-        elif not stop.is_set():
-            running += [group.create_task(runner.run(stop), name=runner.view.name) for runner in runners]
-        if receipts is not None:
-            running.append(group.create_task(receipts.run(stop), name="receipts"))
-        if publisher is not None:
-            running.append(group.create_task(publisher.run(stop), name="publisher of current memories"))
-        ready = group.create_task(_until_placed((*first, *runners), on_ready))
-        await asyncio.wait([stopped, *running], return_when=asyncio.FIRST_COMPLETED)
-        ready.cancel()
-        stopped.cancel()
-        for runner in running:
-            if runner.done() and not stop.is_set() and (runner.cancelled() or runner.exception() is None):
-                raise RuntimeError(f"the runner of view {runner.get_name()} ended by itself")
-
-
-async def _until_placed(runners: Sequence[ProjectionRunner], on_ready: OnReady) -> None:
-    """Call ``on_ready`` once every runner has taken over its checkpoint and reads."""
-    while not all(runner.applied for runner in runners):  # noqa: ASYNC110 - the runners offer no event for it
-        await asyncio.sleep(0.01)
-    on_ready()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import UUID, uuid4
@@ -16,12 +16,13 @@ from projections import checkpoint, kept, metrics
 from projections.checkpoint import OwnerPosition, OwnerPositions
 from projections.errors import is_data_fault
 from projections.intake import Candidate, Intake, Reader, foreign_owner
+from projections.opening import open_intake
 from projections.owners import NO_OWNERS, NamesOwners, Owners
 from projections.records import LogRecord, Placed, Positions, Problem
 from projections.vectors import register_vector
 from projections.view import Target, View
-from schemas.errors import ContractError, SealedValue
-from schemas.sealing import NO_KEYS, Keys, opening
+from schemas.errors import ContractError
+from schemas.sealing import NO_KEYS, Keys
 from schemas.slices import Slice, Verdict, verdict
 
 log = structlog.get_logger(__name__)
@@ -98,7 +99,7 @@ class Applier:
         began = time.perf_counter()
         # before the transaction, so that no lock waits for the store of the keys
         if self._keys is not NO_KEYS and getattr(self.view, "opens", True):
-            await self._open(intake)
+            await open_intake(self._keys, intake)
             self.opening_s += time.perf_counter() - began
         if isinstance(self.view, NamesOwners):
             await self._name(intake, self.view)
@@ -126,18 +127,6 @@ class Applier:
             async with self._conn.transaction():
                 await checkpoint.advance(self._conn, self.schema, self.runner, moves)
             self.positions.update({tp: end for tp, (_, end) in moves.items()})
-
-    async def _open(self, intake: Intake) -> None:
-        """Open the values of all records.
-
-        One that was tampered with stays closed. A view that needs its value refuses it; a plain record, which may be listed
-        without its value, is noted here.
-        """
-        records = [p.record for candidate in intake.candidates for p in candidate.events if p.record is not None]
-        open_one = await opening(self._keys, records)
-        for candidate in intake.candidates:
-            noted = intake.problems if candidate.slice is None else []
-            candidate.events = tuple(_opened(placed, open_one, noted) for placed in candidate.events)
 
     async def _name(self, intake: Intake, view: NamesOwners) -> None:
         """Find out who the owners are whom the view wants to know."""
@@ -246,15 +235,6 @@ class Applier:
                 expected=row[4],
                 found=row[5],
             )
-
-
-def _opened(placed: Placed, open_one: Callable[[Any], Any], problems: list[Problem]) -> Placed:
-    try:
-        record = None if placed.record is None else open_one(placed.record)
-    except SealedValue as error:
-        problems.append(_problem(placed, f"{type(error).__name__}: {error}"))
-        return placed
-    return placed if record is placed.record else replace(placed, record=record)
 
 
 def _problem(placed: Placed, reason: str) -> Problem:

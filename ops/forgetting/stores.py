@@ -97,6 +97,8 @@ _VIEWS = {
     "parked": ("parked work with the record itself", Forgets.PROJECTION),
     "current": ("the newest state of each memory, sealed as on the log", Forgets.PROJECTION),
     "brain": ("memories of users and companies, ids of owners, who may read a company's", Forgets.PROJECTION),
+    "capture": ("utterances and their answers, tool calls and model messages", Forgets.PROJECTION),
+    "mem0": ("memories and their vectors, as Mem0 reads them", Forgets.PROJECTION),
 }
 _SETTINGS = ViewSettings(audit_key=b"names of tables do not follow from it")
 _TABLES = (
@@ -126,6 +128,7 @@ _FILES = (
         "services' logs", Kind.FILES, "log lines of broker and database", Forgets.NEVER_HELD,
         ("kafka/broker.log", "postgres.log"),
     ),
+    Store("capture file", Kind.FILES, "utterances and their answers, in SQLite", Forgets.PROJECTION, ("capture/",)),
     Store("broker's files", Kind.RAW, "segments and indexes of topics", Forgets.SEGMENTS, ("kafka/log/",)),
     Store("database's files", Kind.RAW, "tables and indexes, dead rows too", Forgets.VACUUM, ("postgres/",)),
     Store("write-ahead log", Kind.RAW, "what was last written to tables", Forgets.CHECKPOINT, ("postgres/cluster/pg_wal/",)),

@@ -7,8 +7,10 @@ from collections.abc import Callable, Iterable
 from projections.view import View, ViewSettings
 from projections.views.audit import AuditView
 from projections.views.brain import BrainView
+from projections.views.capture import CaptureView
 from projections.views.current import CurrentView
 from projections.views.graph import GraphView
+from projections.views.mem0 import Mem0View
 from projections.views.parked import ParkedView
 from projections.views.thermal import ThermalView
 
@@ -19,6 +21,8 @@ REGISTRY: dict[str, Callable[[ViewSettings], View]] = {
     "parked": ParkedView,
     "current": CurrentView,
     "brain": BrainView,
+    "capture": CaptureView,
+    "mem0": Mem0View,
 }
 
 

@@ -76,6 +76,7 @@ async def test_a_table_that_nobody_registered_belongs_to_the_store_of_other_tabl
         ("kafka/log/conversation.inbox.v1-0/00000000000000000000.log", "broker's files"),
         ("postgres/cluster/base/5/2619", "database's files"),
         ("postgres/cluster/pg_wal/000000010000000000000001", "write-ahead log"),
+        ("capture/interactions.sqlite", "capture file"),
         ("services.json", "other files"),
         ("faust/decide/x", "other files"),
     ],

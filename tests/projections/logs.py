@@ -92,10 +92,11 @@ class LogMaker(RecordLog):
         at: datetime | None = None,
         producer_id: str | None = None,
         salience: float = 0.5,
+        source: SourceRef | None = None,
     ) -> list[str]:
         """One turn that adds a memory for each content; their ids."""
         command = self._command(owner, at)
-        source = command.source(session, len(contents), producer_id=producer_id)
+        source = source or command.source(session, len(contents), producer_id=producer_id)
         made = []
         for place, content in enumerate(contents):
             made.append(self._added(command, place, content, user_id, source, salience=salience))

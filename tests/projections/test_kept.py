@@ -22,6 +22,7 @@ TABLES = {
     "parked": ("parked_work",),
     "current": ("memory_current",),
     "brain": ("user_brain",),
+    "mem0": ("mem0_memories", "mem0_shown"),
 }
 
 

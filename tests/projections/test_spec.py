@@ -26,7 +26,9 @@ PLAN = [("add", 0, 3), ("reheat", 0, 1), ("embed", 0, 1), ("embed", 0, 2), ("par
         ("embed", 2, 1), ("erase", 2, 0), ("embed late", 2, 1), ("add", 2, 2), ("embed", 2, 1),
         ("embed message", 0, 2), ("embed message", 0, 3), ("say", 0, 3), ("learn", 0, 3), ("embed message", 0, 5), ("say", 0, 5),
         ("learn", 0, 1), ("say", 0, 1), ("learn", 1, 7), ("say", 1, 7), ("forget with source", 1, 2), ("say", 1, 7),
-        ("learn", 0, 5), ("forget", 0, 2), ("say", 2, 4), ("say", 1, 8), ("embed message", 1, 8), ("learn", 1, 8)]  # fmt: skip
+        ("learn", 0, 5), ("forget", 0, 2), ("say", 2, 4), ("say", 1, 8), ("embed message", 1, 8), ("learn", 1, 8),
+        ("talk", 0, 2), ("teach", 0, 4), ("teach", 1, 1), ("talk", 1, 5), ("forget with source", 1, 2),
+        ("talk", 2, 3)]  # fmt: skip
 
 
 def spec_log() -> LogMaker:
@@ -56,7 +58,7 @@ class ViewSpec:
     def test_its_names_are_plain_words(self, view: View) -> None:
         assert view.name == self.name
         names = [view.name, *(t.name for t in view.tables), *(c.name for t in view.tables for c in t.columns)]
-        assert all(re.fullmatch(r"[a-z][a-z_]*", name) for name in names)
+        assert all(re.fullmatch(r"[a-z][a-z0-9_]*", name) for name in names)
         service = {t.name for t in tables.SERVICE_TABLES} | {"checkpoint"}
         assert not service & {t.name for t in view.tables}
         assert len({s.topic for s in view.sources}) == len(view.sources)
@@ -211,6 +213,14 @@ class TestBrain(ViewSpec):
         log.access(company, user, access_id="a-2")
         log.access(company, OWNERS[2], access_id="erased")
         return log
+
+
+class TestCapture(ViewSpec):
+    name = "capture"
+
+
+class TestMem0(ViewSpec):
+    name = "mem0"
 
 
 def test_the_log_of_the_spec_holds_every_type_of_event() -> None:

@@ -15,6 +15,7 @@ from schemas.types import ParkedResolved, ParkedRetryRequested, WorkParked
 from tests.projections.harness import AUDIT_KEY, Fold, of_view, owner
 from tests.projections.logs import T0, LogMaker, Rec
 from tests.projections.other_events import OTHERS
+from tests.projections.turns import details, learn, say
 
 OWNERS = [owner() for _ in range(3)]
 TOPICS = Topics(partitions=2, prefix="splits.")
@@ -22,7 +23,7 @@ STEPS = (
     "add", "add", "add", "request", "reheat", "reheat", "revise", "revise", "revise by a turn", "pin", "pin", "unpin", "link",
     "unlink", "downshift", "forget", "erase", "note", "other", "again", "embed", "embed late", "unembed", "park", "retry",
     "resolve", "embed message", "rubbish", "say", "say", "learn", "learn", "forget with source",
-    "let in", "let out",
+    "let in", "let out", "talk", "talk", "teach",
 )  # fmt: skip
 VIEWS = build_views(ViewSettings(TOPICS, AUDIT_KEY))
 
@@ -49,6 +50,12 @@ def write(log: LogMaker, plan: list[tuple[str, int, int]]) -> None:
                 log.say(ana, f"m-{which}")
             case "learn":
                 log.add(ana, f"learnt from {which}", producer_id=f"m-{which}", salience=which / 10)
+            case "talk" | "teach":
+                # in both orders, and now and then a message that was there before
+                names = [f"{'ua'[(which + n) % 2]}{len(log.records) // (1 + n * which % 3) + n}" for n in range(1 + which % 3)]
+                said = say(log, ana, *names, session=f"s-{which % 2}", **details(which))
+                if step == "teach":
+                    learn(log, said, content=f"learnt {which} of {len(log.records)}")
             case "erase":
                 dead += [(ana, gone) for gone in live]
                 log.erase(ana)
@@ -74,7 +81,7 @@ def write(log: LogMaker, plan: list[tuple[str, int, int]]) -> None:
             case _:
                 log.add(ana, *[f"fact {which} of {len(log.records)} {i}" for i in range(1 + which % 4)])
         if any(record.topic == TOPICS.events for record in log.records[begin:]) and step not in ("rubbish", "again"):
-            slices.append(log.records[begin:])
+            slices.append([record for record in log.records[begin:] if record.topic == TOPICS.events])
 
 
 def change(log: LogMaker, step: str, ana: str, memory: str, which: int) -> None:

@@ -103,7 +103,7 @@ def project(
             f"there is no partition {', '.join(map(str, outside))}", f"topics have partitions 0 to {target.topics.partitions - 1}"
         )
     from ops.heartbeat import HealthFile
-    from ops.wiring import run_projector
+    from ops.projecting import run_projector
 
     chosen, beats = views or every, None if health_file is None else HealthFile(health_file)
     try:
