@@ -102,7 +102,7 @@ def shuffled(records: Sequence[Rec], seed: int) -> list[Rec]:
 
 
 @given(plan=steps, seeds=st.tuples(st.integers(0, 2**32), st.integers(0, 2**32)))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_in_every_order_of_the_topics_and_on_replay_after_keys_were_destroyed_the_rows_are_the_same(
     plan: list[tuple[str, int, int]], seeds: tuple[int, int]
 ) -> None:
