@@ -19,7 +19,6 @@ from projections.views import REGISTRY
 from tests.projections.harness import Broker, eventually, owner, running
 from tests.projections.logs import LogMaker
 from tests.projections.test_splits import park
-from tests.projections.turns import learn, say
 
 NAMES = sorted(REGISTRY)
 
@@ -49,9 +48,6 @@ async def fill(log: LogMaker, broker: Broker, rounds: int = 6) -> None:
         log.erase(ben)
         log.forget(ana, memories[3])
         log.unembed(ana, memories[3])
-        said = say(log, ana, f"u{i}", f"a{i}")
-        say(log, ana, f"u{i} again")
-        log.forget(ana, learn(log, said, f"a{i}"), include_source=True)
         log.note(ana, failed=1)
         log.again(log.records[-1:])
         log.put(log.topics.events, i % 2, b"k", b"rubbish")
