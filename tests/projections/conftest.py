@@ -12,6 +12,7 @@ import pytest
 from ops.local.postgres import dsn_with, ensure_database
 from ops.local.services import ServiceAddresses
 from projections import generation
+from projections.log_reader import ReaderConfig
 from projections.runner import RunnerConfig
 from projections.view import View, ViewSettings
 from projections.views import build_views
@@ -79,3 +80,13 @@ async def store(installed: str, views: dict[str, View], log: LogMaker) -> AsyncI
     """The live views, filled as the test says, and recall over them."""
     async with store_of(installed, views, log) as made:
         yield made
+
+
+@pytest.fixture
+def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rebuilds read ten records at a time."""
+
+    def reader(self: RunnerConfig) -> ReaderConfig:
+        return RunnerConfig.reader(RunnerConfig(self.bootstrap, self.dsn, max_records=10, poll_ms=self.poll_ms))
+
+    monkeypatch.setattr(RunnerConfig, "bulk_reader", reader)

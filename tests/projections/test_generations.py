@@ -2,34 +2,27 @@
 
 from __future__ import annotations
 
-import asyncio
 import random
 from typing import Any
 
 import psycopg
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
-from hypothesis import strategies as st
 from psycopg import AsyncConnection
 
 from projections import generation, listing
 from projections.applier import Applier
-from projections.digest import view_digest
 from projections.errors import DigestMismatch, OtherFold, WrongState
-from projections.generation import Generation
-from projections.kept import unfinished_cleared
 from projections.log_reader import KafkaLog
 from projections.promotion import drop, promote, rollback
 from projections.rebuild import build, rebuild, verify
 from projections.records import Positions
 from projections.runner import ProjectionRunner, RunnerConfig
-from projections.view import View, ViewSettings
-from projections.views import REGISTRY, build_views
-from tests.projections.harness import AUDIT_KEY, Broker, eventually, of_view, owner, running
+from projections.view import View
+from projections.views import REGISTRY
+from tests.projections.harness import Broker, owner, running
 from tests.projections.logs import LogMaker
-from tests.projections.test_kept import TABLES, rows_of, states
+from tests.projections.test_kept import states
 from tests.projections.test_rebuild import database_of, fill, follow
-from tests.projections.test_splits import TOPICS, park, steps, write
 
 NAMES = sorted(REGISTRY)
 
@@ -157,14 +150,6 @@ async def _gone(*_: Any) -> Any:
 
 
 # -- going on with what is there
-
-
-@pytest.fixture
-def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    def reader(self: RunnerConfig) -> Any:
-        return RunnerConfig.reader(RunnerConfig(self.bootstrap, self.dsn, max_records=10, poll_ms=self.poll_ms))
-
-    monkeypatch.setattr(RunnerConfig, "bulk_reader", reader)
 
 
 def break_after(monkeypatch: pytest.MonkeyPatch, batches: int) -> None:
@@ -309,243 +294,6 @@ async def test_names_that_a_reader_never_lets_go_leave_the_live_one_live_and_the
         assert await seen(config, view) == [(2, "live"), (3, "ready"), (4, "kept")]
     assert (await promote(view, config)).equal
     assert (2, "kept") in await seen(config, view)
-
-
-# -- forgetting
-
-
-@pytest.mark.parametrize("name", TABLES)
-async def test_what_is_forgotten_leaves_a_ready_and_a_kept_generation_and_a_rollback_brings_nothing_back(
-    broker: Broker, config: RunnerConfig, views: dict[str, View], log: LogMaker, name: str
-) -> None:
-    view, ana, ben = views[name], owner(), owner()
-    begin = 0
-
-    async def more() -> None:
-        nonlocal begin
-        await broker.send(log.records[begin:])
-        begin = len(log.records)
-        await follow(view, config, log)
-
-    for who, which in ((ana, 1), (ben, 2)):
-        for text in ("garden", "boat"):
-            [memory] = log.add(who, text)
-            log.embed(who, memory, [1.0, 0.0])
-        park(log, "park", who, which)
-        park(log, "park", who, which + 2)
-    await more()
-    await rebuild(view, config)
-    await build(view, config)
-    assert await seen(config, view) == [(1, "kept"), (2, "live"), (3, "ready")]
-    log.reheat(ana, log.live(ana)[0])
-    log.forget(ana, log.live(ana)[0])
-    log.erase(ben)
-    for which in (1, 2, 4):
-        park(log, "resolve", ana, which)
-        park(log, "resolve", ben, which)
-    await more()
-    async with await generation.connect(config.dsn) as conn:
-        for number in (1, 2, 3):
-            assert await rows_of(conn, name, number) == [1] * len(TABLES[name]), number
-        assert (await rollback(view, config)).live == 4
-        assert await rows_of(conn, name, 4) == [1] * len(TABLES[name])
-        assert (await verify(view, config)).equal
-        assert (await promote(view, config)).equal
-        assert (await verify(view, config)).equal
-
-
-@pytest.mark.parametrize("name", NAMES)
-@given(plan=steps, share=st.floats(0, 1), state=st.sampled_from(["ready", "kept"]))
-@settings(
-    max_examples=6,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-    phases=[Phase.explicit, Phase.reuse, Phase.generate],
-)
-async def test_one_that_met_forgettings_before_their_time_ends_in_the_same_rows(
-    database: str, name: str, plan: list[tuple[str, int, int]], share: float, state: str
-) -> None:
-    view = build_views(ViewSettings(TOPICS, AUDIT_KEY), [name])[name]
-    log = LogMaker(TOPICS)
-    write(log, [*plan, ("add", 0, 1), ("embed", 0, 1), ("revise", 0, 0), ("forget", 0, 0), ("add", 1, 1), ("erase", 1, 0)])
-    records = of_view(view, log.records)
-    cut = round(share * len(records))
-    async with await generation.connect(database) as conn, await generation.connect(database) as other:
-        await generation.install(database, [view])
-        try:
-            live = Applier(view, (await generation.live(conn, name)).schema, conn, clears_kept=True)
-            await live.claim()
-            async with conn.transaction():
-                made = await generation.create(conn, view)
-            beside = Applier(view, made.schema, other)
-            await beside.claim()
-            await live.apply(records[:cut])
-            await beside.apply(records[:cut])
-            await generation.mark(conn, made, state)
-            for record in records[cut:]:
-                await live.apply([record])
-            again = Applier(view, made.schema, other)  # another process: a slice that was open at the cut is read again
-            await again.claim()
-            await again.apply([r for r in records if r.offset >= again.positions[r.topic, r.partition]])
-            assert (await view_digest(conn, view, live.schema)).differing(await view_digest(conn, view, made.schema)) == []
-        finally:
-            for each in await generation.in_state(conn, name, "building", "ready", "live", "kept"):
-                await conn.execute(f"DROP SCHEMA {each.schema} CASCADE")
-            await conn.execute("DELETE FROM emberlog_view_generation WHERE view = %s", (name,))
-
-
-@pytest.mark.usefixtures("small_batches")
-async def test_one_that_is_brought_up_counts_as_unfinished_until_it_is_where_the_live_one_is(
-    broker: Broker, config: RunnerConfig, views: dict[str, View], log: LogMaker, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Words that it read before the live one forgot them may be written after that: a receipt waits, or it is dropped."""
-    view, ana = views["thermal"], owner()
-    memories = log.add(ana, "Ana's garden", "Ana's boat")
-    log.add(ana, *[f"fact {n}" for n in range(30)])
-    await broker.send(log.records)
-    await follow(view, config, log)
-    await build(view, config)
-    begin = len(log.records)
-    log.reheat(ana, *memories)
-    log.add(ana, *[f"more {n}" for n in range(30)])
-    log.forget(ana, memories[0])
-    await broker.send(log.records[begin:])
-    await follow(view, config, log)
-    at = log.records[-1]
-    stands, go, apply = asyncio.Event(), asyncio.Event(), Applier.apply
-
-    async def held(self: Applier, records: Any) -> int:
-        stands.set()
-        await go.wait()
-        return await apply(self, records)
-
-    async with await generation.connect(config.dsn) as conn:
-        assert await unfinished_cleared(conn, "thermal", at.topic, at.partition, at.offset), (
-            "a ready one forgot with the live one"
-        )
-        monkeypatch.setattr(Applier, "apply", held)
-        promotion = asyncio.create_task(promote(view, config))
-        await asyncio.wait_for(stands.wait(), 30)
-        assert not await unfinished_cleared(conn, "thermal", at.topic, at.partition, at.offset)
-        go.set()
-        assert (await promotion).equal
-        assert await unfinished_cleared(conn, "thermal", at.topic, at.partition, at.offset)
-
-
-async def test_a_forgetting_between_comparing_and_being_ready_leaves_it_too(
-    broker: Broker, config: RunnerConfig, views: dict[str, View], log: LogMaker, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from projections.building import Build
-
-    view, ana = views["thermal"], owner()
-    memory, _ = log.add(ana, "Ana's garden", "Ana's boat")
-    await broker.send(log.records)
-    await follow(view, config, log)
-    leave = Build.leave
-
-    async def late(self: Build, new: Generation, state: str) -> None:
-        log.forget(ana, memory)
-        await broker.send(log.records[-1:])
-        await follow(view, config, log)
-        await leave(self, new, state)
-
-    monkeypatch.setattr(Build, "leave", late)
-    assert (await build(view, config)).equal
-    async with await generation.connect(config.dsn) as conn:
-        assert await states(conn, "thermal") == [(1, "live"), (2, "ready")]
-        assert await rows_of(conn, "thermal", 2) == [1, 1, 1]
-
-
-# -- readers and runners
-
-
-@pytest.mark.slow
-async def test_readers_and_the_runner_see_no_error_and_no_mix_through_a_hundred_switches(
-    broker: Broker, config: RunnerConfig, views: dict[str, View], log: LogMaker
-) -> None:
-    """Both generations are marked in their tables: no statement may see one's archive with the other's mentions."""
-    view = views["thermal"]
-    await fill(log, broker, 2)
-    await follow(view, config, log)
-    await rebuild(view, config)
-    async with database_of(config) as conn:
-        for number in (1, 2):
-            await conn.execute(f"UPDATE thermal_g{number}.thermal_memory_archive SET memory_type = 'g{number}'")
-            await conn.execute(f"UPDATE thermal_g{number}.memory_mention SET session_id = 'g{number}'")
-    done, reads, kinds_seen = asyncio.Event(), 0, set()
-
-    async def read(level: str) -> None:
-        nonlocal reads
-        async with database_of(config) as conn:
-            while not done.is_set():
-                async with conn.transaction():
-                    await conn.execute(f"SET TRANSACTION ISOLATION LEVEL {level}")
-                    cursor = await conn.execute(
-                        "SELECT ARRAY(SELECT DISTINCT memory_type FROM thermal_memory_archive), "
-                        "ARRAY(SELECT DISTINCT session_id FROM memory_mention)"
-                    )
-                    row = await cursor.fetchone()
-                assert row is not None
-                assert len(row[0]) == 1
-                assert row[0] == row[1]
-                kinds_seen.add(row[0][0])
-                reads += 1
-
-    readers = [asyncio.create_task(read(level)) for level in ("READ COMMITTED", "READ COMMITTED", "REPEATABLE READ")]
-    async with running(view, config) as runner:
-        try:
-            for _ in range(100):
-                await rollback(view, config)
-        finally:
-            done.set()
-            await asyncio.gather(*readers)
-
-        async def follows() -> bool:
-            return runner.generation == 102
-
-        await eventually(follows, "the runner goes on with the last one")
-    assert reads > 500
-    assert kinds_seen == {"g1", "g2"}
-
-
-async def test_a_runner_that_missed_two_switches_goes_on_with_the_live_one_and_is_not_fenced(
-    broker: Broker, config: RunnerConfig, views: dict[str, View], log: LogMaker, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It sleeps in generation 1, which is promoted away, brought up and live again before it looks."""
-    view, ana = views["thermal"], owner()
-    log.add(ana, "one")
-    await broker.send(log.records)
-    asleep, wake, next_ = asyncio.Event(), asyncio.Event(), KafkaLog.next
-
-    async def sleepy(self: KafkaLog) -> Any:
-        if asyncio.current_task() is task and asleep.is_set():
-            await wake.wait()
-        return await next_(self)
-
-    runner, stop = ProjectionRunner(view, config), asyncio.Event()
-    task = asyncio.create_task(runner.run(stop))
-    await caught_up(runner, view, log)
-    monkeypatch.setattr(KafkaLog, "next", sleepy)
-    asleep.set()
-    await rebuild(view, config)
-    log.add(ana, "two")
-    await broker.send(log.records[1:])
-    other = ProjectionRunner(view, config)  # of the same process, so it is no other one
-    other._id = runner._id
-    other_stop = asyncio.Event()
-    other_task = asyncio.create_task(other.run(other_stop))
-    await caught_up(other, view, log)
-    other_stop.set()
-    await other_task
-    assert (await rollback(view, config)).live == 3
-    log.add(ana, "three")
-    await broker.send(log.records[2:])
-    wake.set()
-    await caught_up(runner, view, log)
-    assert runner.generation == 3
-    stop.set()
-    await task
-    assert (await verify(view, config)).equal
 
 
 # -- the list
