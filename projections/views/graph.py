@@ -17,13 +17,14 @@ from uuid import UUID
 from projections.folding import FoldingView
 from projections.records import Kind, Placed, Source, refuse_nul
 from projections.rows import Rows, Wanted
+from projections.vector_records import parse_key
 from projections.view import Table, ViewSettings
 from projections.views import graph_edges as edges
 from projections.views import graph_rows as make
 from projections.views.graph_edges import EDGE, ENTITY, EVIDENCE, SAID, TELLING, Teller, Telling
 from projections.views.graph_messages import Messages
 from projections.views.graph_rows import ERASED, FORGOTTEN, GONE, TRACE, WAITING_MESSAGE, Erased, Forgotten, Trace
-from projections.views.graph_vectors import Vectors, parse_key
+from projections.views.graph_vectors import Vectors
 from schemas.errors import BrokenRecord
 from schemas.ids import is_uuid
 from schemas.types import (

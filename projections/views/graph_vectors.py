@@ -12,24 +12,20 @@ from uuid import UUID
 import numpy as np
 
 from projections.rows import Int4, Row, Rows, Wanted, table_of
+from projections.vector_records import Key, check_vector, id_of
 from projections.vectors import Vector
 from projections.view import Table
 from projections.views.graph_rows import ERASED, FORGOTTEN, GONE, HOT, MEMORY, MESSAGE, TRACE, Erased, Forgotten, Gone, Trace
 from schemas.errors import BrokenRecord
-from schemas.ids import is_uuid
 from schemas.types import MemoryEmbedding, MessageEmbedding
 from schemas.vectors import Precision, unpack
 
-MAX_DIMENSIONS = 16_000
-"""pgvector's limit."""
 MAX_INDEXED = {"halfvec": 4_000, "vector": 2_000}
 """pgvector's limits for HNSW."""
 LARGEST_HALF = 65_504.0
 _KEY = ("trace_id", "head", "model")
 # in the row, not aside: the exact scan inside an owner reads every vector of that owner
 _INLINE = ("ALTER TABLE {table} ALTER COLUMN vec SET STORAGE MAIN",)
-
-Key = tuple[UUID, str, str]
 
 
 class Kept(Row, frozen=True):
@@ -61,27 +57,6 @@ class Waiting(Row, frozen=True):
     kind: str
 
 
-def embedding_key(trace_id: str, head: str, model: str) -> bytes:
-    """Kafka key of a vector: ``trace_id/head/model``, the id being a memory's or a message's."""
-    return f"{trace_id}/{head}/{model}".encode()
-
-
-def parse_key(key: bytes) -> Key:
-    """Read a Kafka key. Raises BrokenRecord."""
-    try:
-        trace_id, head, model = key.decode().split("/", 2)
-    except ValueError:  # UnicodeDecodeError is one
-        raise BrokenRecord("the key is not memory_id/head/model") from None
-    if not is_uuid(trace_id) or "\0" in head or "\0" in model:
-        raise BrokenRecord("the key is not memory_id/head/model")
-    return UUID(trace_id), head, model
-
-
-def id_of(record: MemoryEmbedding | MessageEmbedding) -> str:
-    """Of the trace that the vector belongs to."""
-    return record.memory_id if isinstance(record, MemoryEmbedding) else record.message_id
-
-
 class Vectors:
     """The two tables. ``precision`` is that of the numbers in them; of ``dimensions`` the hot tier has an HNSW index."""
 
@@ -92,18 +67,11 @@ class Vectors:
 
     def check(self, key: bytes | None, record: MemoryEmbedding | MessageEmbedding) -> None:
         """Keys and ids must agree, vectors be what they say. Raises BrokenRecord and SealedValue."""
-        if "\0" in record.head + record.model:
-            raise BrokenRecord("head or model holds a NUL byte")
-        if not is_uuid(id_of(record)) or not is_uuid(record.owner):
-            raise BrokenRecord("memory_id, message_id or owner is not a UUID")
-        if key != embedding_key(id_of(record), record.head, record.model):
-            raise BrokenRecord("key and record name different vectors")
-        if record.vector.is_destroyed:
+        check_vector(key, record)
+        if record.vector.is_destroyed or not self._half:
             return
-        if record.dimensions > MAX_DIMENSIONS:
-            raise BrokenRecord(f"the vector has more than {MAX_DIMENSIONS} dimensions")
         numbers = unpack(record.vector.raw, record.dimensions)
-        if self._half and float(np.abs(numbers).max()) > LARGEST_HALF:
+        if float(np.abs(numbers).max()) > LARGEST_HALF:
             raise BrokenRecord("the vector holds a value that is not finite in fp16")
 
     def want(self, wanted: Wanted, trace_id: UUID) -> None:

@@ -14,12 +14,12 @@ from collections.abc import Iterator
 from uuid import UUID
 
 from projections.folding import FoldingView
-from projections.records import Placed, Source, refuse_nul
+from projections.records import Kind, Placed, Source, refuse_nul
 from projections.rows import Rows, Wanted
+from projections.vector_records import check_vector, parse_key
 from projections.vectors import Vector
 from projections.view import ViewSettings
 from projections.views import mem0_rows as make
-from projections.views.embeddings import EmbeddingsView, parse_key
 from projections.views.mem0_rows import (
     ERASED,
     FORGOTTEN,
@@ -37,7 +37,7 @@ from projections.views.mem0_rows import (
 )
 from schemas.errors import BrokenRecord
 from schemas.ids import is_uuid
-from schemas.types import MemoryAdded, MemoryEmbedding, MemoryForgotten, MemoryRevised, OwnerErased
+from schemas.types import MemoryAdded, MemoryEmbedding, MemoryForgotten, MemoryRevised, MessageEmbedding, OwnerErased
 from schemas.vectors import unpack
 
 HEAD = "semantic"
@@ -52,8 +52,11 @@ class Mem0View(FoldingView):
     tables = (MEMORIES, SHOWN, UNEMBEDDED, SPARE, FORGOTTEN, ERASED)
 
     def __init__(self, settings: ViewSettings) -> None:
-        self._embeddings = EmbeddingsView(settings)
-        self.sources: tuple[Source, ...] = self._embeddings.sources
+        topics = settings.topics
+        self.sources: tuple[Source, ...] = (
+            Source(topics.events, topics.partitions, Kind.EVENTS),
+            Source(topics.embeddings, topics.partitions, Kind.PLAIN, (MemoryEmbedding,), (MessageEmbedding,), compacted=True),
+        )
 
     def check(self, placed: Placed) -> None:
         """Memory ids are UUIDs, texts are texts that PostgreSQL takes, vectors are what they say."""
@@ -61,7 +64,13 @@ class Mem0View(FoldingView):
             refuse_nul(placed.record)
             if not is_uuid(placed.record.memory_id):
                 raise BrokenRecord("memory_id is not a UUID")
-        self._embeddings.check(placed)
+        elif isinstance(placed.record, MemoryForgotten):
+            if not is_uuid(placed.record.memory_id):
+                raise BrokenRecord("memory_id is not a UUID")
+        elif isinstance(placed.record, MemoryEmbedding):
+            check_vector(placed.key, placed.record)
+        elif placed.record is None:
+            parse_key(placed.key or b"")
 
     def wants(self, wanted: Wanted, placed: Placed) -> None:
         """The memory, and whether it or its owner is gone; of an erased owner, which memories there are."""

@@ -96,7 +96,7 @@ def project(
     if unknown:
         raise UsageError(f"there is no view {', '.join(unknown)}", f"views are {', '.join(every)}")
     wanted = None if partitions is None else _numbers(partitions)
-    target = _serving_target(with_parent, "ops.wiring")
+    target = _serving_target(with_parent, "ops.projecting")
     outside = sorted(number for number in wanted or () if number >= target.topics.partitions)
     if outside:
         raise UsageError(
