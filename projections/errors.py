@@ -8,6 +8,7 @@ ProjectionError
 ├── TopicMissing       the topic does not exist (yet)
 ├── NotInstalled       the tables do not exist (yet)
 ├── RebuildRunning     somebody rebuilds or verifies this view already
+├── NotEmpty           a generation that was to be filled from nothing holds something
 ├── DigestMismatch     a rebuild differs from the live tables and was not promoted
 ├── CatchUpTimeout     a target was not reached within the time given
 └── NotFollowed        the views still hold what was forgotten since
@@ -49,6 +50,10 @@ class NotInstalled(ProjectionError):
 
 class RebuildRunning(ProjectionError):
     """One rebuild or verify per view at a time."""
+
+
+class NotEmpty(ProjectionError):
+    """Only a generation that nobody has written to can be filled."""
 
 
 class DigestMismatch(ProjectionError):

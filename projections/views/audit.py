@@ -76,6 +76,7 @@ class AuditView(FoldingView):
     name = "audit"
     version = 3
     tables = (AUDIT_LOG, AUDIT_HEAD, TURN_OUTCOME)
+    chained = (AUDIT_LOG,)
 
     def __init__(self, settings: ViewSettings) -> None:
         if not settings.audit_key:
@@ -106,12 +107,20 @@ class AuditView(FoldingView):
 
     def fold(self, rows: Rows, placed: Placed) -> None:
         """Chain the claim behind the last one, and count."""
+        self.chain(rows, placed)
+        self.fold_apart(rows, placed)
+
+    def chain(self, rows: Rows, placed: Placed) -> None:
+        """The claim behind the last one."""
         claim = self._claims.of(placed.record)
         if claim is not None:
             head = rows.get(Head, AUDIT_HEAD, placed.partition) or Head(placed.partition, 0, GENESIS)
             entry = self._entry(placed, claim, head.hash)
             rows.add(AUDIT_LOG, entry)
             rows.put(AUDIT_HEAD, Head(placed.partition, head.entries + 1, entry.hash))
+
+    def fold_apart(self, rows: Rows, placed: Placed) -> None:
+        """Count."""
         source = _source(placed.record)
         if source is not None:
             self._count(rows, placed.record, source)
