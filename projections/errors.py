@@ -9,6 +9,7 @@ ProjectionError
 ├── TopicMissing       the topic does not exist (yet)
 ├── NotInstalled       the tables do not exist (yet)
 ├── RebuildRunning     somebody rebuilds or verifies this view already
+├── NotEmpty           a generation that was to be filled from nothing holds something
 ├── DigestMismatch     a rebuild differs from the live tables and was not promoted
 ├── WrongState         no generation of the view is in the state that this needs
 ├── CatchUpTimeout     a target was not reached within the time given
@@ -55,6 +56,10 @@ class NotInstalled(ProjectionError):
 
 class RebuildRunning(ProjectionError):
     """One rebuild or verify per view at a time."""
+
+
+class NotEmpty(ProjectionError):
+    """Only a generation that nobody has written to can be filled."""
 
 
 class DigestMismatch(ProjectionError):

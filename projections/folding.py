@@ -36,6 +36,10 @@ class FoldingView(ABC):
     sources: tuple[Source, ...]
     opens: ClassVar[bool] = True
     """False for a view that keeps sealed values as they came: no key is fetched for it."""
+    bulk: ClassVar[bool] = True
+    """Whether ``projections.bulk`` may fill it: what a record touches belongs to its owner (of parked work: to its entry)."""
+    chained: ClassVar[tuple[Table, ...]] = ()
+    """Tables whose rows hang together by partition and not by owner: ``chain`` adds them, and no fold looks at one again."""
 
     def check(self, placed: Placed) -> None:  # noqa: B027 - most tables take whatever the contract allows
         """Raise ContractError for a record that the tables cannot take; it is skipped and recorded."""
@@ -49,6 +53,13 @@ class FoldingView(ABC):
     @abstractmethod
     def fold(self, rows: Rows, placed: Placed) -> None:
         """What the record makes of the rows. It follows from the record, its place and the rows alone."""
+
+    def chain(self, rows: Rows, placed: Placed) -> None:  # noqa: B027 - most views have no such tables
+        """The part of ``fold`` that needs the records of a partition in their order; it opens no sealed value."""
+
+    def fold_apart(self, rows: Rows, placed: Placed) -> None:
+        """The other part of ``fold``: the order of an owner's records is enough."""
+        self.fold(rows, placed)
 
     async def apply(self, target: Target, batch: Sequence[Placed]) -> None:
         """Fold a batch."""
@@ -64,7 +75,7 @@ class FoldingView(ABC):
         for placed in batch:
             self.fold(rows, placed)
         for table, changes in rows.changes():
-            await _write(target, table, changes)
+            await write(target, table, changes)
 
 
 async def load(target: Target, wanted: Wanted, rows: Rows) -> None:
@@ -88,11 +99,11 @@ async def copy_in(target: Target, table: Table, rows: Iterable[Row]) -> None:
         statement = f"COPY {target.name(table)} ({table.quoted}) FROM STDIN (FORMAT BINARY)"
         async with cursor.copy(statement.encode()) as copy:
             copy.set_types(types)
-            for values in _values(table, rows):
+            for values in as_sent(table, rows):
                 await copy.write_row(values)
 
 
-async def _write(target: Target, table: Table, changes: Changes) -> None:
+async def write(target: Target, table: Table, changes: Changes) -> None:
     for column in dict.fromkeys(column for column, _ in changes.wiped):
         values = [value for of, value in changes.wiped if of == column]
         await target.conn.execute(f'DELETE FROM {target.name(table)} WHERE "{column}" = ANY(%s)'.encode(), (values,))
@@ -104,7 +115,7 @@ async def _write(target: Target, table: Table, changes: Changes) -> None:
     if copied:
         await copy_in(target, table, written)
     else:
-        await target.run(table.upsert(target.schema), list(_values(table, written)))
+        await target.run(table.upsert(target.schema), list(as_sent(table, written)))
 
 
 async def _delete(target: Target, table: Table, keys: Sequence[Key]) -> None:
@@ -127,7 +138,7 @@ def _columns(values: Sequence[Key]) -> list[list[Any]]:
     return [list(column) for column in zip(*values, strict=True)]
 
 
-def _values(table: Table, rows: Iterable[Row]) -> Iterator[Sequence[Any]]:
+def as_sent(table: Table, rows: Iterable[Row]) -> Iterator[Sequence[Any]]:
     """Values in the order of the table's columns, as psycopg sends them."""
     places = [i for i, column in enumerate(table.columns) if column.type == "jsonb"]
     if not places:

@@ -144,6 +144,11 @@ class Rows:
         for table, held in self._held.items():
             yield table, held.changes()
 
+    def drain(self, table: Table) -> list[Row]:
+        """Every row that is held; from now on they are not: for rows that no fold looks at again."""
+        held, self._held[table] = self._held[table], _Held(table)
+        return list(held.now.values())
+
     def all(self, table: Table) -> Iterable[Row]:
         """Every row that is held."""
         return self._held[table].now.values()

@@ -105,15 +105,34 @@ def let_in(view: View, schema: str) -> list[str]:
     return [text for name, guard in guards for text in guard.let_in(schema, name)]
 
 
-def create_indexes(view: View, schema: str) -> list[str]:
-    """Statements that make the secondary indexes and the order of rows, after the load of a rebuild."""
+def create_indexes(view: View, schema: str, *, cluster: bool = True) -> list[str]:
+    """Statements that make the secondary indexes and, unless they were loaded in it, the order of rows, after a load."""
     statements = []
     for table in view.tables:
         name = f"{schema}.{table.name}"
         statements += [f"CREATE INDEX {table.name}_{n} ON {name} {index}" for n, index in enumerate(table.indexes)]
-        if table.clustered:
+        if table.clustered and cluster:
             statements.append(f"CLUSTER {name} USING {table.name}_0")
     return statements
+
+
+def strip(view: View, schema: str) -> list[str]:
+    """Statements that leave a generation's tables empty and bare: no key, nothing unique, no secondary index."""
+    statements = []
+    for table in (*SERVICE_TABLES, *view.tables):
+        name = f"{schema}.{table.name}"
+        drops = [f"DROP CONSTRAINT IF EXISTS {constraint}" for constraint, _ in table.constraints]
+        statements += [f"TRUNCATE {name}", f"ALTER TABLE {name} {', '.join(drops)}"]
+        statements += [f"DROP INDEX IF EXISTS {schema}.{table.name}_{n}" for n, _ in enumerate(table.indexes)]
+    return statements
+
+
+def add_keys(view: View, schema: str) -> list[str]:
+    """Statements that give the tables what ``strip`` took, but for the secondary indexes."""
+    return [
+        f"ALTER TABLE {schema}.{table.name} {', '.join(f'ADD CONSTRAINT {name} {what}' for name, what in table.constraints)}"
+        for table in (*SERVICE_TABLES, *view.tables)
+    ]
 
 
 def published(view: View) -> dict[str, tuple[str, tuple[str, ...]]]:

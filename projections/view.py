@@ -64,12 +64,18 @@ class Table:
     def quoted(self) -> str:
         return quoted(self.names)
 
+    @cached_property
+    def constraints(self) -> tuple[tuple[str, str], ...]:
+        """Names and definitions of the primary key and of what else is unique."""
+        key = (f"{self.name}_pkey", f"PRIMARY KEY ({quoted(self.key)})")
+        return (key, *((f"{self.name}_unique_{n}", f"UNIQUE ({quoted(columns)})") for n, columns in enumerate(self.unique)))
+
     def create(self, schema: str) -> str:
         """CREATE TABLE with its primary key."""
         lines = [f'"{c.name}" {c.type}{"" if c.null else " NOT NULL"}' for c in self.columns]
         lines += [f'"{name}" {definition}' for name, definition in self.generated]
-        lines += [f"UNIQUE ({quoted(columns)})" for columns in self.unique]
-        return f"CREATE TABLE {schema}.{self.name} ({', '.join(lines)}, PRIMARY KEY ({quoted(self.key)}))"
+        lines += [f"CONSTRAINT {name} {what}" for name, what in self.constraints]
+        return f"CREATE TABLE {schema}.{self.name} ({', '.join(lines)})"
 
     def upsert(self, schema: str) -> str:
         """INSERT of one row that replaces the row of the same key."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from typing import Any, TypeVar
 
 from rich.console import Console
@@ -15,17 +16,22 @@ from ops.cli import interrupts
 from ops.cli.errors import Interrupted
 from ops.cli.target import Target
 from ops.keyring import Keyring, open_keys
+from ops.settings import Settings
 from ops.view_settings import view_settings
 from projections import generation, listing, promotion
 from projections import rebuild as rebuilding
 from projections.listing import Listed
 from projections.promotion import Switched
 from projections.rebuild import Loader, Progress, Report
+from projections.records import Positions
 from projections.runner import RunnerConfig
 from projections.view import View
 from projections.views import build_views
+from schemas.sealing import Keys
 
 T = TypeVar("T")
+REBUILDING = "rebuilding"
+"""Folder of a rebuild's working files, in the data folder: records as they are on the log."""
 Begin = Callable[[str], Progress]
 """Begins the bar of one view: called with what is done to it."""
 
@@ -50,7 +56,7 @@ async def verify_view(target: Target, name: str, progress: Progress) -> Report:
 async def build_view(target: Target, name: str, from_scratch: bool, workers: int, progress: Progress) -> Report:
     """Make a view anew and leave it ready. Raises ProjectionError."""
     async with _parts(target, name) as (view, config):
-        load = _loader(workers)
+        load = _loader(target, config, workers)
         return await rebuilding.build(view, config, from_scratch=from_scratch, load=load, progress=progress)
 
 
@@ -59,13 +65,49 @@ async def rebuild_view(
 ) -> Report:
     """Make a view anew and promote it. Raises ProjectionError."""
     async with _parts(target, name) as (view, config):
-        load = _loader(workers)
+        load = _loader(target, config, workers)
         return await rebuilding.rebuild(view, config, force=force, from_scratch=from_scratch, load=load, progress=progress)
 
 
-def _loader(workers: int) -> Loader | None:
-    """What fills an empty generation in one go, by so many processes. There is none yet: it is read record by record."""
-    return None
+def _loader(target: Target, config: RunnerConfig, workers: int) -> Loader:
+    """What fills an empty generation in one go, by so many processes. A view that it leaves out is read record by record."""
+
+    async def load(view: View, schema: str, until: Positions, progress: Progress | None) -> int:
+        from projections.bulk import Build, fill
+
+        filled = await fill(
+            config,
+            [Build(view, schema)],
+            until,
+            workers=workers,
+            spill=target.settings.data_dir / REBUILDING / schema,
+            progress=_both_stages(progress, sum(until.values())),
+            open_keys=partial(keys_elsewhere, target.settings, target.dsn) if workers > 1 else None,
+        )
+        return filled.records.get(view.name, 0)
+
+    return load
+
+
+def _both_stages(progress: Progress | None, records: int) -> Callable[[str, int, int], None]:
+    """Reading is the first half of the bar, folding the second."""
+
+    def shown(stage: str, done: int, total: int) -> None:
+        if progress is not None:
+            half = records * done // max(1, total) // 2
+            progress(half if stage == "read" else records // 2 + half, records)
+
+    return shown
+
+
+@asynccontextmanager
+async def keys_elsewhere(settings: Settings, dsn: str) -> AsyncIterator[Keys]:
+    """The keys in a process of a bulk load."""
+    from ops.wiring import use_schema_registry
+
+    use_schema_registry(settings)
+    async with open_keys(settings, dsn, connections=1) as ring:
+        yield ring.keys
 
 
 async def promote_view(target: Target, name: str, force: bool, progress: Progress) -> Report:

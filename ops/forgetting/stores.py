@@ -129,6 +129,7 @@ _FILES = (
         ("kafka/broker.log", "postgres.log"),
     ),
     Store("capture file", Kind.FILES, "utterances and their answers, in SQLite", Forgets.PROJECTION, ("capture/",)),
+    Store("rebuilds' working files", Kind.FILES, "sealed records, while a rebuild runs", Forgets.KEY, ("rebuilding/",)),
     Store("broker's files", Kind.RAW, "segments and indexes of topics", Forgets.SEGMENTS, ("kafka/log/",)),
     Store("database's files", Kind.RAW, "tables and indexes, dead rows too", Forgets.VACUUM, ("postgres/",)),
     Store("write-ahead log", Kind.RAW, "what was last written to tables", Forgets.CHECKPOINT, ("postgres/cluster/pg_wal/",)),

@@ -77,6 +77,7 @@ class AuditView(FoldingView):
     version = 3
     tables = (AUDIT_LOG, AUDIT_HEAD, TURN_OUTCOME)
     forgets = False
+    chained = (AUDIT_LOG,)
 
     def __init__(self, settings: ViewSettings) -> None:
         if not settings.audit_key:
@@ -107,12 +108,20 @@ class AuditView(FoldingView):
 
     def fold(self, rows: Rows, placed: Placed) -> None:
         """Chain the claim behind the last one, and count."""
+        self.chain(rows, placed)
+        self.fold_apart(rows, placed)
+
+    def chain(self, rows: Rows, placed: Placed) -> None:
+        """The claim behind the last one."""
         claim = self._claims.of(placed.record)
         if claim is not None:
             head = rows.get(Head, AUDIT_HEAD, placed.partition) or Head(placed.partition, 0, GENESIS)
             entry = self._entry(placed, claim, head.hash)
             rows.add(AUDIT_LOG, entry)
             rows.put(AUDIT_HEAD, Head(placed.partition, head.entries + 1, entry.hash))
+
+    def fold_apart(self, rows: Rows, placed: Placed) -> None:
+        """Count."""
         source = _source(placed.record)
         if source is not None:
             self._count(rows, placed.record, source)

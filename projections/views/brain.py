@@ -32,6 +32,7 @@ class BrainView(FoldingView):
     name = "brain"
     version = 1
     tables = (USER, COMPANY, ACCESS, ERASED)
+    bulk = False  # an access joins two owners, and the loader names none
 
     def __init__(self, settings: ViewSettings) -> None:
         topics = settings.topics

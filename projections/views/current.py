@@ -97,6 +97,7 @@ class CurrentView(FoldingView):
     name = "current"
     version = 1
     opens = False
+    bulk = False  # the loader opens what it folds
     tables = (CURRENT, OUTBOX, SENT)
 
     def __init__(self, settings: ViewSettings) -> None:

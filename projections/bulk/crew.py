@@ -1,0 +1,121 @@
+"""Who does the work of a fill: this process, or several that share partitions first and buckets then."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import multiprocessing
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from typing import Protocol
+
+from projections.bulk.folding import Folder
+from projections.bulk.loading import Loader
+from projections.bulk.plan import Done, OpenKeys, Work
+from projections.bulk.reading import read_all
+from schemas.sealing import NO_KEYS, Keys
+
+PIECES = 3
+"""So many pieces of work for each process: the last ones to end wait for little."""
+
+Show = Callable[[int, int], None]
+"""Called with what is done and how much there is."""
+
+
+class Crew(Protocol):
+    """Does both stages."""
+
+    async def read(self, show: Show) -> Done:
+        """The first stage."""
+        ...
+
+    async def fold(self, show: Show) -> Done:
+        """The second."""
+        ...
+
+
+@contextlib.contextmanager
+def crew_of(work: Work, keys: Keys, workers: int, open_keys: OpenKeys | None) -> Iterator[Crew]:
+    """So many ``workers``. ``keys`` are for this process, ``open_keys`` opens those of others."""
+    if workers <= 1:
+        yield _Alone(work, keys)
+        return
+    # spawned: a fork would share this process' connections and threads
+    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
+        try:
+            yield _Several(work, pool, workers, open_keys)
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+class _Alone:
+    def __init__(self, work: Work, keys: Keys) -> None:
+        self._work, self._keys = work, keys
+
+    async def read(self, show: Show) -> Done:
+        total = sum(self._work.until.values())
+        return await _read(self._work, 0, self._work.partitions, lambda done: show(done, total))
+
+    async def fold(self, show: Show) -> Done:
+        return await _fold(self._work, range(self._work.buckets), self._keys, lambda done: show(done, self._work.buckets))
+
+
+class _Several:
+    def __init__(self, work: Work, pool: ProcessPoolExecutor, workers: int, open_keys: OpenKeys | None) -> None:
+        self._work, self._pool, self._workers, self._open_keys = work, pool, workers, open_keys
+
+    async def read(self, show: Show) -> Done:
+        parts = [frozenset(sorted(self._work.partitions)[n :: self._workers]) for n in range(self._workers)]
+        return await _gathered(
+            [self._pool.submit(_read_apart, self._work, n, part) for n, part in enumerate(parts) if part], show
+        )
+
+    async def fold(self, show: Show) -> Done:
+        pieces = min(self._work.buckets, PIECES * self._workers)
+        buckets = [list(range(n, self._work.buckets, pieces)) for n in range(pieces)]
+        return await _gathered([self._pool.submit(_fold_apart, self._work, some, self._open_keys) for some in buckets], show)
+
+
+async def _gathered(pieces: Sequence[Future[Done]], show: Show) -> Done:
+    """All of them together. Where one fails, those not begun are not."""
+    whole, count = Done(), 0
+    try:
+        for one in asyncio.as_completed([asyncio.wrap_future(piece) for piece in pieces]):
+            whole = whole + await one
+            count += 1
+            show(count, len(pieces))
+    except BaseException:
+        for piece in pieces:
+            piece.cancel()
+        raise
+    return whole
+
+
+async def _read(work: Work, number: int, partitions: frozenset[int], show: Callable[[int], None]) -> Done:
+    with Loader.of(work) as loader:
+        positions = await read_all(work, number, partitions, loader, show)
+        loader.flush()
+        return Done(positions, dict(loader.failed))
+
+
+async def _fold(work: Work, buckets: Iterable[int], keys: Keys, show: Callable[[int], None]) -> Done:
+    with Loader.of(work) as loader:
+        folder = Folder(work, keys, loader)
+        for number, bucket in enumerate(buckets):
+            await folder.fold(bucket)
+            show(number + 1)
+        loader.flush()
+        return Done({}, dict(loader.failed), folder.records)
+
+
+def _read_apart(work: Work, number: int, partitions: frozenset[int]) -> Done:
+    return asyncio.run(_read(work, number, partitions, lambda _: None))
+
+
+def _fold_apart(work: Work, buckets: Sequence[int], open_keys: OpenKeys | None) -> Done:
+    async def run() -> Done:
+        async with contextlib.AsyncExitStack() as stack:
+            keys = NO_KEYS if open_keys is None else await stack.enter_async_context(open_keys())
+            return await _fold(work, buckets, keys, lambda _: None)
+
+    return asyncio.run(run())
