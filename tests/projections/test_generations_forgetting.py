@@ -21,7 +21,7 @@ from projections.view import View, ViewSettings
 from projections.views import build_views
 from tests.projections.harness import AUDIT_KEY, Broker, of_view, owner
 from tests.projections.logs import LogMaker
-from tests.projections.test_generations import NAMES
+from tests.projections.test_generations import NAMES, seen
 from tests.projections.test_kept import TABLES, rows_of, states
 from tests.projections.test_rebuild import follow
 from tests.projections.test_splits import TOPICS, park, steps, write
