@@ -28,7 +28,8 @@ from benchmarks.harness import AtLeast, AtMost, Failed, Goal, Progress, Report, 
 from benchmarks.services import Services, running_services
 from ops.keyring import open_keys
 from ops.settings import Settings
-from ops.wiring import runner_config, view_settings
+from ops.view_settings import view_settings
+from ops.wiring import runner_config
 from projections import generation, tables
 from projections.bulk import Build, Filled, fill
 from projections.digest import view_digest
