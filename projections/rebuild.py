@@ -15,7 +15,6 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-import structlog
 from psycopg import AsyncConnection
 from psycopg.errors import LockNotAvailable
 
@@ -27,8 +26,6 @@ from projections.runner import RunnerConfig
 from projections.view import View
 
 __all__ = ["Begun", "Loader", "Progress", "Report", "build", "promoted", "rebuild", "verify"]
-
-log = structlog.get_logger(__name__)
 
 
 async def verify(view: View, config: RunnerConfig, *, progress: Progress | None = None) -> Report:
@@ -133,5 +130,4 @@ async def _taken_up(conn: AsyncConnection[Any], view: View, from_scratch: bool) 
     if mine is None:
         async with conn.transaction():
             return await generation.create(conn, view)
-    log.info("going on with an earlier build", view=view.name, generation=mine.number)
     return await taken_up(conn, mine)

@@ -155,6 +155,8 @@ def show(reports: Sequence[Report], json: bool) -> None:
     console().print(table("From the log alone", columns, rows, right=("records", "seconds")))
     _show_differing(reports)
     for report in reports:
+        if report.resumed:
+            console().print(plain(f"went on with what was built of generation {report.new_generation} of {report.view} before"))
         if report.promoted:
             console().print(
                 plain(f"generation {report.new_generation} of {report.view} is live, {report.live_generation} is kept")
