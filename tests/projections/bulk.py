@@ -19,7 +19,10 @@ from projections.view import View
 from schemas.sealing import NO_KEYS, Keys
 from tests.projections.harness import of_view
 from tests.projections.logs import Rec
+from tests.projections.test_splits import VIEWS as ALL_VIEWS
 
+VIEWS = {name: view for name, view in ALL_VIEWS.items() if getattr(view, "bulk", False)}
+"""Those that can be filled."""
 PROBLEMS = 'SELECT topic, partition, "offset", reason FROM {}.view_problem ORDER BY 1, 2, 3'
 
 

@@ -24,11 +24,11 @@ from schemas.sealing import seal
 from schemas.types import RECORDS
 from schemas.versions import FILES
 from tests.keys.memory import MemoryKeys
-from tests.projections.bulk import empty, fill_from, must_equal_the_live_work
+from tests.projections.bulk import VIEWS, empty, fill_from, must_equal_the_live_work
 from tests.projections.harness import Broker, owner
 from tests.projections.logs import LogMaker, Rec, foreign_forget
 from tests.projections.test_spec import spec_log
-from tests.projections.test_splits import TOPICS, VIEWS, steps, write
+from tests.projections.test_splits import TOPICS, steps, write
 
 UNSHRUNK = (Phase.explicit, Phase.reuse, Phase.generate)
 """An example takes long, and the error says enough: shrinking one would take minutes."""
@@ -131,7 +131,7 @@ async def test_a_fill_from_a_broker_equals_the_live_work(
         log.embed(ana, memories[0], [1.0, number / 10])
         log.forget(ana, memories[1])
     await broker.send(log.records)
-    async with empty(config.dsn, views.values()) as builds:
+    async with empty(config.dsn, [view for name, view in views.items() if name in VIEWS]) as builds:
         filled = await fill(config, builds, workers=workers, spill=tmp_path / "spill")
         assert filled.left_out == {}
         await must_equal_the_live_work(config.dsn, builds, log.records, filled=filled)
@@ -192,5 +192,6 @@ def test_a_tombstone_of_nobody_goes_to_every_bucket(tmp_path: Path) -> None:
     assert [len(list(spilling.read_bucket(tmp_path, bucket, ["a"]))) for bucket in range(3)] == [1, 1, 1]
 
 
-def test_every_view_of_the_registry_can_be_filled(views: dict[str, View]) -> None:
-    assert {name: reason for name, view in views.items() if (reason := unfit(Build(view, "s"))) is not None} == {}
+def test_of_the_registry_only_views_that_say_so_cannot_be_filled(views: dict[str, View]) -> None:
+    refused = {name for name, view in views.items() if unfit(Build(view, "s")) is not None}
+    assert refused == set(views) - set(VIEWS) == {"brain", "current"}

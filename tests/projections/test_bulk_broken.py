@@ -25,11 +25,11 @@ from projections.records import Placed
 from projections.runner import RunnerConfig
 from projections.tables import OWNER_POSITION
 from projections.view import Column, Table, Target, View, ViewSettings
-from tests.projections.bulk import applied, empty, fill_from, must_equal_the_live_work
+from tests.projections.bulk import VIEWS, applied, empty, fill_from, must_equal_the_live_work
 from tests.projections.harness import owner
 from tests.projections.logs import T0
 from tests.projections.test_spec import spec_log
-from tests.projections.test_splits import TOPICS, VIEWS, write
+from tests.projections.test_splits import TOPICS, write
 
 
 class Broken(Exception):
@@ -105,7 +105,7 @@ async def test_a_value_that_no_table_takes_leaves_its_view_to_the_runner_and_fil
     log.embed(ana, memory, [1.0, 0.5])
     async with empty(database, VIEWS.values()) as builds:
         filled = await fill_from(database, builds, log.records, tmp_path)
-        assert list(filled.left_out) == ["embeddings"]
+        assert set(filled.left_out) == {"graph", "mem0"}
         assert "embeddings" not in filled.positions
         for build in builds:
             await applied(database, build, log.records)
@@ -124,11 +124,11 @@ async def test_views_that_cannot_be_filled_are_named_and_left_alone(database: st
         def check(self, placed: Placed) -> None: ...
         async def apply(self, target: Target, batch: Sequence[Placed]) -> None: ...
 
-    views: list[View] = [Whole(ViewSettings(TOPICS)), Sql(), VIEWS["embeddings"]]
+    views: list[View] = [Whole(ViewSettings(TOPICS)), Sql(), VIEWS["mem0"]]
     async with empty(database, views) as builds:
         filled = await fill_from(database, builds, spec_log().records, tmp_path)
         assert set(filled.left_out) == {"thermal", "parked"}
-        assert set(filled.positions) == {"embeddings"}
+        assert set(filled.positions) == {"mem0"}
         async with await generation.connect(database) as conn:
             cursor = await conn.execute(f"SELECT bool_or(retired) FROM {builds[0].schema}.checkpoint")
             assert await cursor.fetchone() == (False,)
