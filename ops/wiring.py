@@ -25,6 +25,8 @@ from projections.records import Positions
 from projections.runner import ProjectionRunner, RunnerConfig
 from projections.view import ViewSettings
 from projections.views import build_views
+from projections.working_set import NAME as WORKING_SET
+from projections.working_set import WorkingSetConfig, WorkingSetRunner
 from streams.config import WorkerConfig
 from streams.extraction.embedders import build_embedder
 from streams.extraction.errors import ModelUnavailable
@@ -225,15 +227,26 @@ def runner_config(bootstrap: str, dsn: str, ring: Keyring) -> RunnerConfig:
     return RunnerConfig(bootstrap=bootstrap, dsn=dsn, keys=ring.keys)
 
 
+def working_set_config(settings: Settings, bootstrap: str, ring: Keyring) -> WorkingSetConfig | None:
+    """What the working set's runner needs; None where no Redis is configured."""
+    if settings.redis_url is None:
+        return None
+    url, ttl_s = settings.redis_url.get_secret_value(), settings.redis_focus_ttl_seconds
+    return WorkingSetConfig(bootstrap, url, settings.topics, ring.keys, ttl_s)
+
+
 async def run_projector(
     settings: Settings, bootstrap: str, dsn: str, names: Collection[str], stop: asyncio.Event, on_ready: OnReady
 ) -> None:
-    """Run a runner per named view, ``ERASING`` too, until ``stop`` is set; where one fails, all stop and its error is raised."""
+    """Run a runner per named view, ``ERASING`` and ``WORKING_SET`` too, until ``stop`` is set.
+
+    Where one fails, all stop and its error is raised. There is no working set where no Redis is configured.
+    """
     async with registered_schemas(settings):
         config = view_settings(settings)
         await check_key(dsn, "audit", config.audit_key)
         async with open_keys(settings, dsn) as ring:
-            views = build_views(config, [name for name in names if name != ERASING])
+            views = build_views(config, [name for name in names if name not in (ERASING, WORKING_SET)])
             runners = [ProjectionRunner(view, runner_config(bootstrap, dsn, ring)) for view in views.values()]
             keys, first = keys_dsn(settings, dsn), list[ProjectionRunner]()
             receipts = None
@@ -242,7 +255,9 @@ async def run_projector(
                 receipts = Receipts(bootstrap, dsn, keys, settings.topics, settings.backup_retention_days)
             log.info("projector starts", views=[runner.view.name for runner in (*first, *runners)])
             destroyed = replayed(bootstrap, keys, settings.topics)
-            await _run_all(first, runners, destroyed, stop, on_ready, receipts)
+            working_set = working_set_config(settings, bootstrap, ring) if WORKING_SET in names else None
+            beside = None if working_set is None else WorkingSetRunner(working_set)
+            await _run_all(first, runners, destroyed, stop, on_ready, receipts, beside)
 
 
 async def _run_all(
@@ -252,8 +267,9 @@ async def _run_all(
     stop: asyncio.Event,
     on_ready: OnReady,
     receipts: Receipts | None,
+    working_set: WorkingSetRunner | None,
 ) -> None:
-    """Run ``first``, and the other ``runners`` once ``destroyed`` is done."""
+    """Run ``first``, and the others once ``destroyed`` is done. The working set may lag: nobody waits for it to be ready."""
     async with asyncio.TaskGroup() as group:
         waiting = group.create_task(destroyed)
         stopped = group.create_task(stop.wait())
@@ -263,6 +279,8 @@ async def _run_all(
             waiting.cancel()
         elif not stop.is_set():
             running += [group.create_task(runner.run(stop), name=runner.view.name) for runner in runners]
+            if working_set is not None:
+                running.append(group.create_task(working_set.run(stop), name=WORKING_SET))
         if receipts is not None:
             running.append(group.create_task(receipts.run(stop), name="receipts"))
         ready = group.create_task(_until_placed((*first, *runners), on_ready))

@@ -11,6 +11,7 @@ import psycopg
 from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import GroupCoordinatorNotAvailableError, KafkaError
+from redis.exceptions import RedisError
 
 from ops.cli.errors import NotRunning
 from ops.cli.target import Target
@@ -18,6 +19,7 @@ from ops.cli.topics import TopicMissing, partitions_of, topic_reader
 from ops.keyring import keys_dsn
 from ops.keys.erasing import ErasingView
 from projections.views import REGISTRY
+from projections.working_set import WorkingSet, connect, prefix_of
 from streams.config import AGENTS, EMBED_MESSAGES
 
 AGENT_TOPICS = {
@@ -43,6 +45,8 @@ class Health:
     topics: dict[str, dict[str, Any]] = field(default_factory=dict)
     agents: dict[str, int | None] = field(default_factory=dict)
     views: dict[str, dict[str, Any]] = field(default_factory=dict)
+    working_set: dict[str, Any] = field(default_factory=lambda: {"state": "not configured", "lag": None})
+    """``state`` is "ok" or why not: Emberlog goes on without it."""
     parked: int | None = None
 
     @property
@@ -67,6 +71,8 @@ async def look(target: Target) -> Health:
         health.kafka = str(error)
     health.postgres = await _reached(_views(target, health, ends))
     health.key_store = await _reached(_erasing(target, health, ends))
+    if target.settings.redis_url is not None:
+        health.working_set = await _working_set(target, target.settings.redis_url.get_secret_value(), ends)
     return health
 
 
@@ -136,6 +142,19 @@ async def _erasing(target: Target, health: Health, ends: dict[TopicPartition, in
     dsn = keys_dsn(target.settings, target.dsn)
     async with await psycopg.AsyncConnection.connect(dsn, autocommit=True) as connection:
         health.views[ErasingView.name] = await _view(connection, ErasingView.name, ends)
+
+
+async def _working_set(target: Target, url: str, ends: dict[TopicPartition, int]) -> dict[str, Any]:
+    redis = connect(url)
+    try:
+        positions = await WorkingSet(redis, prefix_of(target.topics.prefix)).positions(target.topics)
+    except RedisError as error:
+        return {"state": f"not reachable ({type(error).__name__})", "lag": None}
+    finally:
+        await redis.aclose()
+    if positions is None:
+        return {"state": "not made yet", "lag": None}
+    return {"state": "ok", "lag": sum(max(0, ends.get(TopicPartition(*at), offset) - offset) for at, offset in positions.items())}
 
 
 async def _view(connection: psycopg.AsyncConnection[Any], name: str, ends: dict[TopicPartition, int]) -> dict[str, Any]:

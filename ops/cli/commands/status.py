@@ -58,6 +58,8 @@ def _show(target: Target, health: Health) -> None:
     ]
     numbers = ("generation", "records to do", "owners with a gap", "records skipped")
     out.print(table("Views", ("view", *numbers), views, right=numbers))
+    lag = health.working_set["lag"]
+    out.print(plain(f"working set  {health.working_set['state']}" + ("" if lag is None else f", {lag} records to do")))
     if health.parked:
         out.print(plain(f"{health.parked} pieces of work are parked: emberlog parked list", "yellow"))
 
