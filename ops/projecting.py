@@ -15,12 +15,14 @@ from ops.receipts import Receipts
 from ops.settings import Settings
 from ops.tombstones import replayed
 from ops.view_settings import view_settings
-from ops.wiring import ERASING, OnReady, registered_schemas, runner_config
+from ops.wiring import ERASING, OnReady, registered_schemas, runner_config, working_set_config
 from projections.current_publisher import CurrentPublisher
 from projections.runner import ProjectionRunner, RunnerConfig
 from projections.sqlite.follower import SqliteFollower
 from projections.views import build_views
 from projections.views.capture import CaptureView
+from projections.working_set import NAME as WORKING_SET
+from projections.working_set import WorkingSetRunner
 
 log = structlog.get_logger(__name__)
 
@@ -51,7 +53,7 @@ async def run_projector(
         config = view_settings(settings)
         await check_key(dsn, "audit", config.audit_key)
         async with open_keys(settings, dsn) as ring:
-            views = build_views(config, [name for name in names if name != ERASING])
+            views = build_views(config, [name for name in names if name not in (ERASING, WORKING_SET)])
             stalled_s = settings.stalled_s
             runners = [
                 ProjectionRunner(view, runner_config(bootstrap, dsn, ring, stalled_s), partitions) for view in views.values()
@@ -70,6 +72,9 @@ async def run_projector(
             if settings.capture_sqlite is not None and CaptureView.name in views and (partitions is None or 0 in partitions):
                 reading = runner_config(bootstrap, dsn, ring, stalled_s).reader()
                 beside["capture in SQLite"] = SqliteFollower(CaptureView(config), settings.capture_sqlite, reading, ring.keys)
+            working_set = working_set_config(settings, bootstrap, ring) if WORKING_SET in names else None
+            if working_set is not None and (partitions is None or 0 in partitions):
+                beside[WORKING_SET] = WorkingSetRunner(working_set)
             log.info("projector starts", views=[runner.view.name for runner in (*first, *runners)])
             destroyed = replayed(bootstrap, keys, settings.topics)
             async with beating([*first, *runners], stalled_s, on_beat):

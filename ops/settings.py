@@ -61,6 +61,19 @@ class Settings(BaseSettings):
         "Your own PostgreSQL 16 or later with the pgvector extension, postgresql://user:password@host:port/database. "
         "Together with EMBERLOG_KAFKA_BOOTSTRAP; not set: `emberlog up` starts a database of its own.",
     )
+    redis_url: SecretStr | None = _setting(
+        "REDIS_URL",
+        None,
+        "Your own Redis for the working set, redis://user:password@host:port/0, rediss:// or unix://. Not set: `emberlog up` "
+        "starts one of its own; beside a broker and a database of your own there is no working set then.",
+    )
+    redis_focus_ttl_seconds: int = _setting(
+        "REDIS_FOCUS_TTL_SECONDS",
+        172_800,
+        "Seconds after an owner's last event until the focus buffer of the working set expires.",
+        ge=1,
+        le=315_360_000,
+    )
     services: Literal["embedded", "containers", "external"] | None = _setting(
         "EMBERLOG_SERVICES",
         None,
@@ -263,6 +276,18 @@ class Settings(BaseSettings):
         text = value.get_secret_value() if value else "postgresql://"
         if not text.startswith(("postgresql://", "postgres://")) and "=" not in text:
             raise ValueError("must be an address such as postgresql://user:password@localhost:5432/emberlog")
+        return value
+
+    @field_validator("redis_url")
+    @classmethod
+    def _is_redis(cls, value: SecretStr | None) -> SecretStr | None:
+        text = value.get_secret_value() if value else "redis://"
+        if not text.startswith(("redis://", "rediss://", "unix://")):
+            raise ValueError("must be an address such as redis://localhost:6379/0 or unix:///run/redis/redis.sock")
+        try:
+            _ = urlsplit(text).port
+        except ValueError:
+            raise ValueError("must have a number behind the colon, such as redis://localhost:6379/0") from None
         return value
 
     @field_validator("schema_registry_url")

@@ -22,6 +22,7 @@ from projections.progress import STALLED_S
 from projections.recall import Recall
 from projections.records import Positions
 from projections.runner import RunnerConfig
+from projections.working_set import WorkingSetConfig
 from streams.config import WorkerConfig
 from streams.extraction.embedders import build_embedder
 from streams.extraction.errors import ModelUnavailable
@@ -215,3 +216,11 @@ async def embed_again(settings: Settings, bootstrap: str, dsn: str, progress: Ca
 def runner_config(bootstrap: str, dsn: str, ring: Keyring, stalled_s: float = STALLED_S) -> RunnerConfig:
     """Addresses and keys for runners and rebuilds."""
     return RunnerConfig(bootstrap=bootstrap, dsn=dsn, keys=ring.keys, owners=ring.directory, stalled_s=stalled_s)
+
+
+def working_set_config(settings: Settings, bootstrap: str, ring: Keyring) -> WorkingSetConfig | None:
+    """What the working set's runner needs; None where no Redis is configured."""
+    if settings.redis_url is None:
+        return None
+    url, ttl_s = settings.redis_url.get_secret_value(), settings.redis_focus_ttl_seconds
+    return WorkingSetConfig(bootstrap, url, settings.topics, ring.keys, ttl_s)

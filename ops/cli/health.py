@@ -8,8 +8,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import psycopg
+from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import GroupCoordinatorNotAvailableError, KafkaError
+from redis.exceptions import RedisError
 
 from ops.cli.errors import NotRunning
 from ops.cli.target import Target
@@ -18,6 +20,7 @@ from ops.cli.view_health import Ends, add_ages, one, stall_of, view_of
 from ops.keyring import keys_dsn
 from ops.keys.erasing import ErasingView
 from projections.views import REGISTRY
+from projections.working_set import WorkingSet, connect, prefix_of
 from streams.config import AGENTS, EMBED_MESSAGES
 
 AGENT_TOPICS = {
@@ -44,6 +47,8 @@ class Health:
     topics: dict[str, dict[str, Any]] = field(default_factory=dict)
     agents: dict[str, int | None] = field(default_factory=dict)
     views: dict[str, dict[str, Any]] = field(default_factory=dict)
+    working_set: dict[str, Any] = field(default_factory=lambda: {"state": "not configured", "lag": None})
+    """``state`` is "ok" or why not: Emberlog goes on without it."""
     parked: int | None = None
     stalled: dict[str, str] = field(default_factory=dict)
 
@@ -76,6 +81,8 @@ async def look(target: Target) -> Health:
             health.kafka = str(error)
     said = {name: stall_of(view, target.settings.stalled_s) for name, view in health.views.items()}
     health.stalled = {name: words for name, words in said.items() if words is not None}
+    if target.settings.redis_url is not None:
+        health.working_set = await _working_set(target, target.settings.redis_url.get_secret_value(), ends)
     return health
 
 
@@ -143,3 +150,16 @@ async def _erasing(target: Target, health: Health, ends: Ends) -> None:
     dsn = keys_dsn(target.settings, target.dsn)
     async with await psycopg.AsyncConnection.connect(dsn, autocommit=True) as connection:
         health.views[ErasingView.name] = await view_of(connection, ErasingView.name, ends)
+
+
+async def _working_set(target: Target, url: str, ends: Ends) -> dict[str, Any]:
+    redis = connect(url)
+    try:
+        positions = await WorkingSet(redis, prefix_of(target.topics.prefix)).positions(target.topics)
+    except RedisError as error:
+        return {"state": f"not reachable ({type(error).__name__})", "lag": None}
+    finally:
+        await redis.aclose()
+    if positions is None:
+        return {"state": "not made yet", "lag": None}
+    return {"state": "ok", "lag": sum(max(0, ends.get(TopicPartition(*at), offset) - offset) for at, offset in positions.items())}

@@ -68,8 +68,10 @@ def show_proof(target: Target, memory_ids: Sequence[str], needles: Sequence[str]
 async def _prove(target: Target, needles: Sequence[str]) -> Proof:
     settings, errors = target.settings, error_console()
     async with open_keys(settings, target.dsn, connections=1) as ring:
+        data_dir, redis = settings.data_dir.resolve(), settings.redis_url
         places = Places(
-            target.bootstrap, target.dsn, target.topics, settings.data_dir.resolve(), keys_dsn(settings, target.dsn), ring.keys
+            *(target.bootstrap, target.dsn, target.topics, data_dir, keys_dsn(settings, target.dsn), ring.keys),
+            redis_url=None if redis is None else redis.get_secret_value(),
         )
         if not errors.is_terminal:
             return await prove(places, needles)
@@ -94,6 +96,7 @@ _UNITS = {
     Kind.TOPIC: "records",
     Kind.TABLES: "rows",
     Kind.STATISTICS: "columns",
+    Kind.KEY_VALUES: "keys",
     Kind.FILES: "files",
     Kind.RAW: "files",
     Kind.UNREAD: "files, not read",
@@ -135,6 +138,8 @@ def _hint(found: Sequence[Searched]) -> str:
         says.append("deleted rows, and samples of them, stay in the databases' files until emberlog vacuum")
     if Forgets.CHECKPOINT in ways:
         says.append("the write-ahead log goes with checkpoints, or emberlog vacuum")
+    if Forgets.REWRITE in ways:
+        says.append("the working set's file is written anew some seconds after a forgetting, while a projector runs")
     if ways & {Forgets.PROJECTION, Forgets.DECIDER}:
         says.append("a view still has it: was it forgotten, or was it said again since?")
     if ways & {Forgets.NEVER_HELD, Forgets.NOT_OURS}:

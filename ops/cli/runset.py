@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Self
 from ops.cli.children import Child, check_running, stop_all, wait_ready
 from ops.cli.errors import CliError
 from ops.cli.interrupts import check
-from ops.cli.target import Target, external, uses_own_services
+from ops.cli.target import Target, external, uses_own_services, with_redis
 from ops.settings import Settings
 
 if TYPE_CHECKING:
@@ -85,9 +85,10 @@ class RunningSet:
     def _embedded(self) -> Target:
         from ops.local.services import LocalServices
 
-        self._services = LocalServices(self.settings.data_dir)
+        self._services = LocalServices(self.settings.data_dir, with_redis=self.settings.redis_url is None)
         addresses = self._services.start(on_step=self._say)
-        return Target(self.settings, addresses.kafka_bootstrap, addresses.postgres_dsn, "embedded services")
+        settings = with_redis(self.settings, addresses.redis_url)
+        return Target(settings, addresses.kafka_bootstrap, addresses.postgres_dsn, "embedded services")
 
     def _set_up(self) -> None:
         from ops.wiring_setup import set_up

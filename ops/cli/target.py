@@ -6,6 +6,8 @@ import json
 import os
 from dataclasses import dataclass, field
 
+from pydantic import SecretStr
+
 from ops.cli.errors import NotRunning, UsageError
 from ops.settings import Settings, dump_settings, load_settings, restore_settings
 from schemas.topics import Topics
@@ -79,18 +81,26 @@ def find_running() -> Target:
     return external(settings) if uses_own_services(settings) else _embedded(settings)
 
 
+def with_redis(settings: Settings, url: str | None) -> Settings:
+    """``settings`` with the Redis of the embedded services, unless they name one."""
+    if url is None or settings.redis_url is not None:
+        return settings
+    return settings.model_copy(update={"redis_url": SecretStr(url)})
+
+
 def _embedded(settings: Settings) -> Target:
     if not (settings.data_dir / "services.json").is_file():
         raise NotRunning(f"nothing runs on {settings.data_dir}", "start it with: emberlog up")
     from ops.local.services import LocalServices
 
-    services = LocalServices(settings.data_dir)
+    services = LocalServices(settings.data_dir, with_redis=settings.redis_url is None)
     found = services.status()
     if set(found.values()) == {"stopped"}:
         raise NotRunning(f"nothing runs on {settings.data_dir}", "start it with: emberlog up")
-    broken = [f"{name} is {state}" for name, state in found.items() if state != "healthy"]
+    # without Redis there is no working set, and everything else goes on
+    broken = [f"{name} is {state}" for name, state in found.items() if state != "healthy" and name != "redis"]
     if broken:
         raise NotRunning(f"on {settings.data_dir} {' and '.join(broken)}", "stop what runs there and start again: emberlog up")
-    return Target(
-        settings, services.addresses.kafka_bootstrap, services.addresses.postgres_dsn, f"running on {settings.data_dir}"
-    )
+    addresses = services.addresses
+    settings = with_redis(settings, addresses.redis_url)
+    return Target(settings, addresses.kafka_bootstrap, addresses.postgres_dsn, f"running on {settings.data_dir}")

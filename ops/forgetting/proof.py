@@ -19,8 +19,9 @@ import psycopg
 
 from ops.forgetting.files import search_files
 from ops.forgetting.findings import Finding, OnProgress, Search, Searched
+from ops.forgetting.keyvalues import search_key_values
 from ops.forgetting.needles import Needles
-from ops.forgetting.stores import Places, file_stores, table_stores, topic_stores
+from ops.forgetting.stores import Places, file_stores, key_value_stores, table_stores, topic_stores
 from ops.forgetting.tables import generations, search_database
 from ops.forgetting.topics import search_topics
 
@@ -61,5 +62,7 @@ async def prove(places: Places, needles: Sequence[str], on_progress: OnProgress 
     if places.key_dsn is not None:
         await search_database(search, places.key_dsn, [store for store in stores if store.keys])
     await search_topics(search, places.bootstrap, topic_stores(places.topics), places.keys)
+    if places.redis_url is not None:
+        await search_key_values(search, places.redis_url, key_value_stores(places.topics))
     await search_files(search, places.data_dir, file_stores())
     return Proof(tuple(search.done))

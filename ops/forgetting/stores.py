@@ -15,6 +15,7 @@ from projections.generation import schema_of
 from projections.tables import published
 from projections.view import ViewSettings
 from projections.views import build_views
+from projections.working_set import prefix_of
 from schemas.sealing import Keys
 from schemas.topics import Topics
 
@@ -32,6 +33,7 @@ class Kind(StrEnum):
     STATISTICS = "statistics"
     FILES = "files"
     RAW = "raw files"
+    KEY_VALUES = "key-values"
     UNREAD = "not read"
 
 
@@ -44,6 +46,7 @@ class Forgets(StrEnum):
     PURGED = "purged behind admission"
     VACUUM = "by emberlog vacuum"
     CHECKPOINT = "by emberlog vacuum, or with checkpoints"
+    REWRITE = "when its append-only file is written anew"
     SEGMENTS = "when its segment leaves the disk"
     NEVER_HELD = "holds no content"
     NOT_OURS = "nothing of Emberlog forgets there"
@@ -53,8 +56,8 @@ class Forgets(StrEnum):
 class Store:
     """One store.
 
-    ``places`` are a topic's full name, tables as ``schema.table``, or the beginnings of paths inside the data folder (the longest
-    that fits a file owns it). ``keys`` is true for what stands in the key store's database.
+    ``places`` are a topic's full name, tables as ``schema.table``, beginnings of keys, or the beginnings of paths inside the data
+    folder (the longest that fits a file owns it). ``keys`` is true for what stands in the key store's database.
     """
 
     name: str
@@ -69,8 +72,8 @@ class Store:
 class Places:
     """Where the stores are.
 
-    ``key_dsn`` is the key store's database, where there is one; with ``keys`` what is sealed on topics is opened, as far as its
-    keys are still there.
+    ``key_dsn`` is the key store's database and ``redis_url`` the working set's Redis, where there is one; with ``keys`` what is
+    sealed on topics is opened, as far as its keys are still there.
     """
 
     bootstrap: str
@@ -79,6 +82,7 @@ class Places:
     data_dir: Path
     key_dsn: str | None = field(default=None, repr=False)
     keys: Keys | None = field(default=None, repr=False)
+    redis_url: str | None = field(default=None, repr=False)
 
 
 _TOPICS = {
@@ -125,13 +129,14 @@ _FILES = (
     Store("keys", Kind.UNREAD, "key files: random bytes, no text", Forgets.NEVER_HELD, ("keys/",)),
     Store("logs", Kind.FILES, "log lines of Emberlog", Forgets.NEVER_HELD, ("logs/",)),
     Store(
-        "services' logs", Kind.FILES, "log lines of broker and database", Forgets.NEVER_HELD,
-        ("kafka/broker.log", "postgres.log"),
+        "services' logs", Kind.FILES, "log lines of broker, database and Redis", Forgets.NEVER_HELD,
+        ("kafka/broker.log", "postgres.log", "redis.log"),
     ),
     Store("capture file", Kind.FILES, "utterances and their answers, in SQLite", Forgets.PROJECTION, ("capture/",)),
     Store("rebuilds' working files", Kind.FILES, "sealed records, while a rebuild runs", Forgets.KEY, ("rebuilding/",)),
     Store("broker's files", Kind.RAW, "segments and indexes of topics", Forgets.SEGMENTS, ("kafka/log/",)),
     Store("database's files", Kind.RAW, "tables and indexes, dead rows too", Forgets.VACUUM, ("postgres/",)),
+    Store("working set's files", Kind.RAW, "what was written to the working set", Forgets.REWRITE, ("redis/",)),
     Store("write-ahead log", Kind.RAW, "what was last written to tables", Forgets.CHECKPOINT, ("postgres/cluster/pg_wal/",)),
     Store("other files", Kind.FILES, "the rest of the data folder: state of processes, working files", Forgets.NOT_OURS, ("",)),
 )  # fmt: skip
@@ -154,6 +159,12 @@ def table_stores(generations: Iterable[tuple[str, int]], *, key_store: bool = Fa
             tables[name] += [f"{schema_of(name, number)}.{table}" for table, _ in published(views[name]).values()]
     ours = [Store(name, Kind.TABLES, *_VIEWS[name], tuple(sorted(tables[name]))) for name in _VIEWS]
     return [*ours, *_TABLES, *(_KEY_STORE if key_store else ())]
+
+
+def key_value_stores(topics: Topics) -> list[Store]:
+    """The stores in Redis."""
+    prefix = prefix_of(topics.prefix)
+    return [Store("working set", Kind.KEY_VALUES, "recent messages and memories", Forgets.PROJECTION, (prefix,))]
 
 
 def file_stores() -> Sequence[Store]:

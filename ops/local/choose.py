@@ -27,6 +27,7 @@ from ops.local.services import LocalServices
 FORCE = "EMBERLOG_SERVICES"
 KAFKA = "EMBERLOG_KAFKA_BOOTSTRAP"
 POSTGRES = "EMBERLOG_POSTGRES_DSN"
+REDIS = "REDIS_URL"
 
 
 class Kind(StrEnum):
@@ -126,7 +127,7 @@ def choose_services(
 
 
 def _external(environ: Mapping[str, str]) -> ServiceAddresses:
-    addresses = ServiceAddresses(environ[KAFKA].strip(), environ[POSTGRES].strip())
+    addresses = ServiceAddresses(environ[KAFKA].strip(), environ[POSTGRES].strip(), environ.get(REDIS, "").strip() or None)
     if not answers_metadata(addresses.kafka_bootstrap, deadline_s=10.0):
         raise LocalServicesError(f"the Kafka of {KAFKA} does not answer a metadata request within 10 s")
     try:

@@ -50,7 +50,7 @@ def locate(link: Path) -> PostgresHome:
     """
     user = _system_user() if os.geteuid() == 0 else None
     data = _data_folder(link, user)
-    return PostgresHome(_programs(user), data, _socket_folder(data, user), user)
+    return PostgresHome(_programs(user), data, socket_folder(data, user), user)
 
 
 def _system_user() -> tuple[int, int]:
@@ -125,7 +125,7 @@ def _copy_programs(packaged: Path, copy: Path) -> None:
     fresh.rename(copy)
 
 
-def _socket_folder(data: Path, user: tuple[int, int] | None) -> Path:
+def socket_folder(data: Path, user: tuple[int, int] | None) -> Path:
     """The folder of the unix socket: the data's own, closed to others, unless its path is too long for a socket."""
     beside = data.parent
     if len(os.fsencode(beside)) <= SOCKET_DIR_LIMIT and not set(str(beside)) & set("\",'\\"):

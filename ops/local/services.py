@@ -1,12 +1,12 @@
-"""Kafka and PostgreSQL of one data folder: started together, reused while they run, cleaned up after a kill.
+"""Kafka, PostgreSQL and Redis of one data folder: started together, reused while they run, cleaned up after a kill.
 
     services = LocalServices(Path(".emberlog"))
     addresses = services.start(on_step=print)
     ...
     services.close()        # ends what this object started; `stop()` ends what runs, whoever started it
 
-The folder holds `services.json` (process ids with start times, ports), `services.lock`, `kafka/`, `postgres/` and
-`postgres.log`. Sets with different folders know nothing of each other.
+The folder holds `services.json` (process ids with start times, ports), `services.lock`, `kafka/`, `postgres/`, `redis/` and
+their logs. Sets with different folders know nothing of each other.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from ops.local.kafka import EmbeddedKafka
 from ops.local.paths import LocalServicesError, cache_dir, default_data_dir, exclusive, write_atomically
 from ops.local.postgres import EmbeddedPostgres
 from ops.local.process import ProcessId, StopSteps
+from ops.local.redis import MISSING, EmbeddedRedis, find_server
 
 __all__ = ["LocalServices", "ServiceAddresses"]
 
@@ -53,17 +54,36 @@ def _silent(_: str) -> None:
 class LocalServices:
     """The embedded services over `data_dir` (default: `EMBERLOG_DATA_DIR`, else `.emberlog` here).
 
-    With `die_with_parent` (the default) services that this object starts end when this program is killed. `kafka` and
-    `postgres` are there for tests that kill and restart one of them.
+    With `die_with_parent` (the default) services that this object starts end when this program is killed. Without `with_redis`,
+    and where this machine has no program for it, there is none. `kafka`, `postgres` and `redis` are there for tests that kill
+    and restart one of them.
     """
 
-    def __init__(self, data_dir: Path | None = None, *, cache: Path | None = None, die_with_parent: bool = True) -> None:
+    def __init__(
+        self,
+        data_dir: Path | None = None,
+        *,
+        cache: Path | None = None,
+        die_with_parent: bool = True,
+        with_redis: bool = True,
+    ) -> None:
         self.data_dir = (data_dir or default_data_dir()).expanduser().resolve()
         self._cache = cache or cache_dir()
         self._state_lock = threading.Lock()
         self.started_here: set[str] = set()
         self.kafka = EmbeddedKafka(self.data_dir / "kafka", cache=self._cache, die_with_parent=die_with_parent)
         self.postgres = EmbeddedPostgres(self.data_dir / "postgres", die_with_parent=die_with_parent)
+        self.redis = EmbeddedRedis(self.data_dir / "redis", die_with_parent=die_with_parent)
+        self._with_redis = with_redis
+
+    @property
+    def _services(self) -> dict[str, _Service]:
+        """All that may run here, by name."""
+        return {"kafka": self.kafka, "postgres": self.postgres, "redis": self.redis}
+
+    @property
+    def _wanted(self) -> set[str]:
+        return set(self._services) if self._with_redis and find_server() is not None else {"kafka", "postgres"}
 
     @property
     def state_file(self) -> Path:
@@ -72,10 +92,10 @@ class LocalServices:
     @property
     def addresses(self) -> ServiceAddresses:
         """Addresses of the running set; meaningful after `start`."""
-        return ServiceAddresses(self.kafka.bootstrap, self.postgres.dsn)
+        return ServiceAddresses(self.kafka.bootstrap, self.postgres.dsn, self.redis.url if "redis" in self._wanted else None)
 
     def start(self, *, on_step: OnStep = _silent, deadline_s: float = 60.0) -> ServiceAddresses:
-        """Make both services answer: reuse each that does, end leftovers of a killed run, start what is missing.
+        """Make all services answer: reuse each that does, end leftovers of a killed run, start what is missing.
 
         `on_step` gets one short line per step, from any thread. Two starts at once over one folder give one set. The
         jars are fetched first when the cache has none. Raises `LocalServicesError` when a service cannot be made to
@@ -87,14 +107,15 @@ class LocalServices:
         if not archive_settled(self._cache):
             on_step("preparing the broker's class archive, once")
         ensure_archive(self._cache)
+        wanted = self._wanted
+        if self._with_redis and "redis" not in wanted:
+            on_step(MISSING)
         with self._locked():
             self._load()
             before = set(self.started_here)
-            with ThreadPoolExecutor(2) as pool:
-                running = [
-                    pool.submit(self._bring_up, "kafka", self.kafka, on_step, deadline_s),
-                    pool.submit(self._bring_up, "postgres", self.postgres, on_step, deadline_s),
-                ]
+            services = [(name, service) for name, service in self._services.items() if name in wanted]
+            with ThreadPoolExecutor(len(services)) as pool:
+                running = [pool.submit(self._bring_up, name, service, on_step, deadline_s) for name, service in services]
             failures = [error for job in running if (error := job.exception()) is not None]
             if failures:
                 self._stop(self.started_here - before, _silent)
@@ -125,7 +146,7 @@ class LocalServices:
             return False
         with self._locked():
             self._load()
-            return self._stop({"kafka", "postgres"}, on_step)
+            return self._stop(set(self._services), on_step)
 
     def close(self) -> None:
         """End what this object started; services that it found running stay."""
@@ -136,9 +157,8 @@ class LocalServices:
 
     def _stop(self, names: set[str], on_step: OnStep) -> bool:
         found = False
-        services: dict[str, _Service] = {"kafka": self.kafka, "postgres": self.postgres}
         for name in sorted(names):
-            service = services[name]
+            service = self._services[name]
             if service.process is None:
                 service.process = next(iter(process.find_by_marker(service.marker)), None)
             if service.process is not None and service.process.alive():
@@ -151,11 +171,12 @@ class LocalServices:
         return found
 
     def status(self) -> dict[str, str]:
-        """`kafka` and `postgres` → `healthy`, `not answering` or `stopped`, as another program would find them."""
+        """`kafka`, `postgres` and `redis` (where it is wanted) → `healthy`, `not answering` or `stopped`, as others find them."""
         self._load()
-        answer = {}
-        services: dict[str, _Service] = {"kafka": self.kafka, "postgres": self.postgres}
-        for name, service in services.items():
+        answer, wanted = {}, self._wanted
+        for name, service in self._services.items():
+            if name not in wanted:
+                continue
             alive = service.process is not None and service.process.alive()
             answer[name] = ("healthy" if service.healthy() else "not answering") if alive else "stopped"
         return answer
@@ -164,6 +185,7 @@ class LocalServices:
         """Stop everything and delete the data folder. For tests: there is no way back."""
         self.stop()
         self.postgres.remove()
+        self.redis.remove()
         shutil.rmtree(self.data_dir, ignore_errors=True)
 
     def __enter__(self) -> Self:
@@ -193,12 +215,13 @@ class LocalServices:
         if self.kafka.process is None or not self.kafka.process.alive():
             self.kafka.process = recorded.get("kafka")
             self.kafka.port, self.kafka.controller_port = ports
-        if self.postgres.process is None or not self.postgres.process.alive():
-            self.postgres.process = recorded.get("postgres")
+        for name, service in self._services.items():
+            if name != "kafka" and (service.process is None or not service.process.alive()):
+                service.process = recorded.get(name)
 
     def _save(self) -> None:
         with self._state_lock:
-            known = {"kafka": self.kafka.process, "postgres": self.postgres.process}
+            known = {name: service.process for name, service in self._services.items()}
             state = {
                 "version": STATE_VERSION,
                 "processes": {name: found.as_json() for name, found in known.items() if found is not None},

@@ -26,7 +26,7 @@ from ops.settings import load_settings
 from schemas.owner import Owner
 
 EMBERLOG = Path(sys.executable).with_name("emberlog")
-OURS = ("EMBERLOG_", "VLLM_", "EMBEDDING_", "MEMORY_", "GRAPH_")
+OURS = ("EMBERLOG_", "VLLM_", "EMBEDDING_", "MEMORY_", "GRAPH_", "REDIS_")
 CONTROL_CODES = re.compile(r"\x1b|\r")
 READY_S = 90.0
 
@@ -114,7 +114,7 @@ class Inside(Cli):
 def addresses(running: Cli) -> ServiceAddresses:
     """Where the services of a set are, which are up."""
     services = LocalServices(running.cwd / ".emberlog")
-    assert services.status() == {"kafka": "healthy", "postgres": "healthy"}
+    assert services.status() == {"kafka": "healthy", "postgres": "healthy", "redis": "healthy"}
     return services.addresses
 
 

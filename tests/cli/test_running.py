@@ -25,7 +25,7 @@ TEMPERATURE = 75.0
 
 def _bootstrap(running: Cli) -> str:
     services = LocalServices(running.cwd / ".emberlog")
-    assert services.status() == {"kafka": "healthy", "postgres": "healthy"}
+    assert services.status() == {"kafka": "healthy", "postgres": "healthy", "redis": "healthy"}
     return services.addresses.kafka_bootstrap
 
 
@@ -231,6 +231,7 @@ def test_status_and_counts_add_up(inside: Inside) -> None:
             status["kafka"] == status["postgres"] == status["key_store"] == "ok"
             and set(status["views"]) == {*REGISTRY, "keys"}
             and all(lag == 0 for lag in status["agents"].values())
+            and status["working_set"] == {"state": "ok", "lag": 0}
             and all(v["lag"] == v["alarms"] == v["problems"] == 0 for v in status["views"].values())
         )
 
@@ -242,6 +243,7 @@ def test_status_and_counts_add_up(inside: Inside) -> None:
     assert counts["totals"]["extracted"] == counts["totals"]["new"] + counts["totals"]["updated"]
     assert len(counts["last"]) == 3
     assert "memory.events.v1" in inside.ok("status").out
+    assert "working set  ok, 0 records to do" in inside.ok("status").out
     assert f"{counts['turns']} turns" in inside.ok("counts").out
 
 

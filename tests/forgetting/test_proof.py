@@ -12,20 +12,24 @@ from uuid import UUID
 import psycopg
 from aiokafka import AIOKafkaProducer
 from confluent_kafka import Producer
+from redis.asyncio import Redis
 
 from ops.forgetting.files import PORTION
 from ops.forgetting.findings import KEPT
 from ops.forgetting.proof import Proof, prove
-from ops.forgetting.stores import Places
+from ops.forgetting.stores import Kind, Places
+from ops.local.redis import EmbeddedRedis
 from projections import generation
 from projections.view import ViewSettings
 from projections.views import build_views
+from projections.working_set import prefix_of
 from schemas.owner import Owner
 from schemas.sealed import Sealed
 from schemas.sealing import seal
 from schemas.types import Remember, ThermalPolicy
 from streams.producers import CommandProducer, request_meta
 from tests.keys.memory import MemoryKeys
+from tests.services import temporary_data_dir
 
 ABSENT = "Zebedee keeps no lighthouse at all"
 MEMORY = UUID(int=7)
@@ -198,3 +202,27 @@ async def test_the_key_store_is_searched_where_there_is_one(places: Places, fres
     both = Places(places.bootstrap, places.dsn, places.topics, tmp_path, key_dsn=fresh_database)
     proof = await prove(both, [ABSENT])
     assert (1, ("key store", f"keys.owner.id reference={MEMORY}", "utf-8")) in list(found_by(proof))
+
+
+async def test_every_kind_of_key_of_the_working_set_is_searched_and_a_redis_that_is_away_is_a_failure(places: Places) -> None:
+    folder = temporary_data_dir()
+    server = EmbeddedRedis(folder)
+    server.start()
+    try:
+        prefix = prefix_of(places.topics.prefix)
+        async with Redis.from_url(server.url) as redis:
+            await redis.hset(f"{prefix}hash", mapping={"field": ABSENT, ABSENT: "value"})
+            await redis.zadd(f"{prefix}zset", {ABSENT: 1.0})
+            await redis.sadd(f"{prefix}set", ABSENT)
+            await redis.rpush(f"{prefix}list", "one", ABSENT)
+            await redis.set(f"{prefix}string", ABSENT)
+            await redis.set(f"{prefix}{ABSENT}", "its name")
+            await redis.set("somebody else's", ABSENT)
+        proof = await prove(replace(places, redis_url=server.url), [ABSENT])
+        [searched] = [it for it in proof.stores if it.store.kind is Kind.KEY_VALUES]
+        assert (searched.items, searched.found, searched.failures) == (6, 7, [])
+    finally:
+        server.stop()
+        server.remove()
+    proof = await prove(replace(places, redis_url=server.url), [ABSENT])
+    assert proof.failures == [f"{prefix}*: ConnectionError"]

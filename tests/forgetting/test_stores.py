@@ -8,7 +8,17 @@ import psycopg
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient
 
-from ops.forgetting.stores import ALL_TABLES, Forgets, Kind, Places, file_stores, store_of, table_stores, topic_stores
+from ops.forgetting.stores import (
+    ALL_TABLES,
+    Forgets,
+    Kind,
+    Places,
+    file_stores,
+    key_value_stores,
+    store_of,
+    table_stores,
+    topic_stores,
+)
 from ops.forgetting.tables import generations, tables_of
 from projections import generation
 from projections.view import ViewSettings
@@ -77,6 +87,9 @@ async def test_a_table_that_nobody_registered_belongs_to_the_store_of_other_tabl
         ("postgres/cluster/base/5/2619", "database's files"),
         ("postgres/cluster/pg_wal/000000010000000000000001", "write-ahead log"),
         ("capture/interactions.sqlite", "capture file"),
+        ("redis.log", "services' logs"),
+        ("redis/appendonly.aof", "working set's files"),
+        ("redis/appendonlydir/appendonly.aof.1.incr.aof", "working set's files"),
         ("services.json", "other files"),
         ("faust/decide/x", "other files"),
     ],
@@ -86,7 +99,7 @@ def test_every_file_of_the_data_folder_has_one_store(path: str, store: str) -> N
 
 
 def test_names_of_stores_are_unique_and_only_key_files_are_not_read() -> None:
-    stores = [*topic_stores(Topics()), *table_stores([], key_store=True), *file_stores()]
+    stores = [*topic_stores(Topics()), *table_stores([], key_store=True), *key_value_stores(Topics()), *file_stores()]
     assert len({store.name for store in stores}) == len(stores)
     assert [store.name for store in stores if store.kind is Kind.UNREAD] == ["keys"]
     assert all(isinstance(store.forgets, Forgets) and store.holds for store in stores)

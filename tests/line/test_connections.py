@@ -151,7 +151,7 @@ def test_the_whole_demo_runs_without_any_network_but_loopback() -> None:
     if why_not:
         pytest.skip(why_not)
     data_dir = temporary_data_dir()
-    ours = ("EMBERLOG_", "VLLM_", "EMBEDDING_", "MEMORY_", "GRAPH_")
+    ours = ("EMBERLOG_", "VLLM_", "EMBEDDING_", "MEMORY_", "GRAPH_", "REDIS_")
     environment = {k: v for k, v in os.environ.items() if k not in TELEMETRY and not k.startswith(ours)}
     environment |= {"EMBERLOG_DATA_DIR": str(data_dir), "EMBERLOG_CACHE_DIR": str(cache_dir()), "NO_COLOR": "1"}
     alone = 'ip link set lo up && test "$(ip -o link | wc -l)" = 1 && exec "$@"'

@@ -26,13 +26,13 @@ def recorded(data_dir: Path) -> list[ProcessId]:
 def test_services_end_when_the_program_that_started_them_is_killed(data_dir: Path) -> None:
     start_and_kill_the_starter(data_dir, die=True)
     left = recorded(data_dir)
-    assert len(left) == 2
+    assert len(left) == 3
     eventually(lambda: all_gone(left), deadline_s=60, what="the services end with their starter")
     steps: list[str] = []
     services = LocalServices(data_dir)
     services.start(on_step=steps.append)
     assert "kafka: an earlier run was killed, clearing what it left" in steps
-    assert services.status() == {"kafka": "healthy", "postgres": "healthy"}
+    assert services.status() == {"kafka": "healthy", "postgres": "healthy", "redis": "healthy"}
 
 
 def test_services_that_outlive_a_killed_program_are_used_again_or_ended_where_no_record_names_them(data_dir: Path) -> None:
@@ -47,8 +47,8 @@ def test_services_that_outlive_a_killed_program_are_used_again_or_ended_where_no
     third = LocalServices(data_dir)
     third.start(on_step=steps.append)
     assert all_gone(left)
-    assert sum("left by a killed run" in step for step in steps) == 2
-    assert third.status() == {"kafka": "healthy", "postgres": "healthy"}
+    assert sum("left by a killed run" in step for step in steps) == 3
+    assert third.status() == {"kafka": "healthy", "postgres": "healthy", "redis": "healthy"}
 
 
 def test_a_service_that_does_not_answer_is_replaced(running: LocalServices, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -85,6 +85,7 @@ def test_a_process_that_was_given_a_recorded_pid_is_not_killed(data_dir: Path, b
         "processes": {
             "kafka": {**entry, "marker": list(services.kafka.marker)},
             "postgres": {**entry, "marker": list(services.postgres.marker)},
+            "redis": {**entry, "marker": list(services.redis.marker)},
         },
         "kafka_port": 1,
         "kafka_controller_port": 2,

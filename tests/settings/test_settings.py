@@ -20,9 +20,10 @@ SECRETS = {
     "EMBEDDING_API_KEY": "sk-paper-clip",
     "EMBERLOG_SCHEMA_REGISTRY_URL": "http://emberlog:tin-whistle@registry:8081",
     "EMBERLOG_KEYS_DSN": "postgresql://keeper:garden-gate@keys:5432/keys",
+    "REDIS_URL": "redis://emberlog:copper-kettle@redis:6379/0",
     "EMBERLOG_MASTER_KEY": "bGFudGVybi1saWdodC1sYW50ZXJuLWxpZ2h0LTMyIQ==",
 }
-SECRET_PARTS = ("correct-horse", "battery-staple", "paper-clip", "tin-whistle", "garden-gate", "bGFudGVybi1")
+SECRET_PARTS = ("correct-horse", "battery-staple", "paper-clip", "tin-whistle", "garden-gate", "copper-kettle", "bGFudGVybi1")
 
 
 @pytest.fixture(autouse=True)
@@ -56,7 +57,7 @@ def test_every_setting_is_documented_and_has_a_variable_of_its_own(name: str) ->
     assert field.description
     assert len(field.description) > 20
     assert field.description.endswith(".")
-    assert env_name(field).startswith(("EMBERLOG_", "VLLM_", "EMBEDDING_", "MEMORY_", "GRAPH_"))
+    assert env_name(field).startswith(("EMBERLOG_", "VLLM_", "EMBEDDING_", "MEMORY_", "GRAPH_", "REDIS_"))
     assert [env_name(f) for f in Settings.model_fields.values()].count(env_name(field)) == 1
 
 
@@ -175,3 +176,11 @@ def test_a_graph_in_neo4j_is_refused_as_something_for_later(monkeypatch: pytest.
         load_settings()
     monkeypatch.setenv("GRAPH_BACKEND", "postgres")
     assert load_settings().graph_backend == "postgres"
+
+
+@pytest.mark.parametrize("url", ["my-redis:6379", "http://my-redis:6379", "redis://redis:six/0"])
+def test_an_address_that_is_no_redis_is_refused_without_being_shown(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    monkeypatch.setenv("REDIS_URL", url)
+    with pytest.raises(SettingsError, match="REDIS_URL must") as refused:
+        load_settings()
+    assert url not in str(refused.value)

@@ -83,15 +83,17 @@ def project(
 ) -> None:
     """Run the read side: keep the views (thermal archive, graph, audit, parked work, brain tables, …) up to the log.
 
-    Beside them stands `keys`: it destroys the keys of what was forgotten, and issues the receipts.
+    Beside them stand `keys`, which destroys the keys of what was forgotten and issues the receipts, and, where there is a Redis,
+    `working-set`.
 
     Several processes share a view, each with partitions of its own. A second one on the same partition is refused.
     """
     from ops.cli.errors import UsageError
     from ops.cli.serving import serve
     from projections.views import REGISTRY
+    from projections.working_set import NAME
 
-    every = [*REGISTRY, "keys"]
+    every = [*REGISTRY, "keys", NAME]
     unknown = [name for name in views or () if name not in every]
     if unknown:
         raise UsageError(f"there is no view {', '.join(unknown)}", f"views are {', '.join(every)}")

@@ -105,6 +105,8 @@ def _show(target: Target, health: Health, partitions: bool) -> None:
         out.print(table("Partitions", ("view", "topic", *columns, "projector"), places, right=columns))
     for name, words in health.stalled.items():
         out.print(plain(f"{name}: {words}", "red"))
+    lag = health.working_set["lag"]
+    out.print(plain(f"working set  {health.working_set['state']}" + ("" if lag is None else f", {lag} records to do")))
     if health.parked:
         out.print(plain(f"{health.parked} pieces of work are parked: emberlog parked list", "yellow"))
 
