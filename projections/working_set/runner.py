@@ -154,7 +154,7 @@ class WorkingSetRunner:
             raise StateLost from None
 
     async def _follow(self, store: Store, applier: Applier, stop: asyncio.Event, pause: _Backoff) -> None:
-        lag, looked = metrics.LAG.labels(NAME), 0.0
+        looked = 0.0
         async with KafkaLog(self._config.reader(), self._sources) as reader:
             await self._seek(store, applier, reader)
             await self._publish(applier.positions)
@@ -174,7 +174,8 @@ class WorkingSetRunner:
                     looked = time.monotonic()
                 pause.reset()
                 ends = reader.known_ends()
-                lag.set(sum(max(0, ends[at] - offset) for at, offset in applier.positions.items()))
+                for (topic, partition), offset in applier.positions.items():
+                    metrics.LAG.labels(NAME, topic, partition).set(max(0, ends[topic, partition] - offset))
 
     async def _rewrite(self, store: Store, token: str) -> str:
         """Have the append-only file written anew after a forgetting; what is still to be done, empty once it is."""
