@@ -15,12 +15,12 @@ from typing import Any
 
 import numpy as np
 from aiokafka import AIOKafkaProducer
-from projections.vector_records import embedding_key
 
 from benchmarks.harness import Progress
 from benchmarks.owners import fixed_key, fixed_reference, make_known
 from benchmarks.services import Services
 from ops.keyring import Keyring, open_keys
+from projections.vector_records import embedding_key
 from schemas import codec, envelope, ids
 from schemas.fingerprint import fingerprint
 from schemas.sealed import Sealed
