@@ -196,6 +196,12 @@ class Build:
             opening_seconds=self._applier.opening_s,
         )
 
+    async def stand_at(self, positions: Positions) -> int:
+        """Fold up to ``positions`` and no further, indexes made; how many records."""
+        await self._read_to(positions)
+        await self._index()
+        return self._loaded + self._applier.applied
+
     async def leave(self, new: Generation, state: str) -> None:
         """Give the build ``state`` at the exact position of the live tables: from there on these forget for it, too."""
         async with self._level():

@@ -13,6 +13,7 @@ ProjectionError
 ├── DigestMismatch     a rebuild differs from the live tables and was not promoted
 ├── WrongState         no generation of the view is in the state that this needs
 ├── CatchUpTimeout     a target was not reached within the time given
+├── NotOnLog           a place that the view's topics do not have
 └── NotFollowed        the views still hold what was forgotten since
 """
 
@@ -72,6 +73,10 @@ class WrongState(ProjectionError):
 
 class CatchUpTimeout(ProjectionError):
     """Too slow, or the log does not reach that far."""
+
+
+class NotOnLog(ProjectionError):
+    """A partition that the view does not read, or an offset behind its end."""
 
 
 class NotFollowed(ProjectionError):

@@ -245,7 +245,7 @@ async def rebuild_lock(conn: AsyncConnection[Any], view: str) -> AsyncIterator[b
 
 async def unfinished(conn: AsyncConnection[Any], view: str) -> list[int]:
     """Numbers of the generations that are being built, or were left by a rebuild that did not end."""
-    return [generation.number for generation in await in_state(conn, view, "building")]
+    return [generation.number for generation in await in_state(conn, view, "building", "replaying")]
 
 
 async def drop_unfinished(conn: AsyncConnection[Any], view: str) -> None:

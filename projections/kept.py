@@ -61,7 +61,7 @@ async def _passed(conn: AsyncConnection[Any], schema: str, topic: str, partition
 
 
 async def clear(conn: AsyncConnection[Any], view: View, forgettings: Sequence[Placed]) -> None:
-    """Apply ``forgettings`` to the ready and kept generations of ``view``. Call it inside the transaction of the live one.
+    """Apply ``forgettings`` to the ready, kept and as-of generations of ``view``. Call it inside the transaction of the live one.
 
     The tables of another version of the fold are not known here: such a generation is dropped. So is one of a view with messages
     that are to go with a memory: which ones the memory names, events from after the promotion may have said.
@@ -69,7 +69,7 @@ async def clear(conn: AsyncConnection[Any], view: View, forgettings: Sequence[Pl
     # a fold that does not forget may not meet them before their time either: an audit chain would be another
     if not forgettings or not getattr(view, "forgets", True):
         return
-    for beside in await in_state(conn, view.name, "ready", "kept"):
+    for beside in await in_state(conn, view.name, "ready", "kept", "as-of"):
         if beside.fold_version == view.version and not any(_reaches_messages(view, placed) for placed in forgettings):
             await view.apply(Target(conn, beside.schema), forgettings)
             continue

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer
@@ -92,6 +93,12 @@ class KafkaLog:
     async def ends(self) -> Positions:
         """End offsets: one past the last record of each partition."""
         return self._read(await self._offsets(self._consumer.end_offsets))
+
+    async def written_since(self, moment: datetime) -> Positions:
+        """By partition the first offset whose record was written at ``moment`` or later; the end where there is none."""
+        found = await self._consumer.offsets_for_times(dict.fromkeys(self._tps, int(moment.timestamp() * 1000)))
+        ends = await self._offsets(self._consumer.end_offsets)
+        return self._read({tp: end if found.get(tp) is None else found[tp].offset for tp, end in ends.items()})
 
     async def seek(self, positions: Positions) -> None:
         """Read on from ``positions``. Raises LogTruncated where a topic has lost what is still to be read."""

@@ -13,11 +13,12 @@ from __future__ import annotations
 
 from projections.view import Column, Table, View
 
-GENERATIONS = """
+STATES = "'building', 'ready', 'live', 'kept', 'replaying', 'as-of'"
+GENERATIONS = f"""
 CREATE TABLE IF NOT EXISTS public.emberlog_view_generation (
     view text NOT NULL,
     generation integer NOT NULL,
-    state text NOT NULL CHECK (state IN ('building', 'ready', 'live', 'kept')),
+    state text NOT NULL CHECK (state IN ({STATES})),
     fold_version integer NOT NULL,
     created_at timestamptz NOT NULL DEFAULT now(),
     since timestamptz NOT NULL DEFAULT now(),
@@ -25,7 +26,7 @@ CREATE TABLE IF NOT EXISTS public.emberlog_view_generation (
 );
 CREATE UNIQUE INDEX IF NOT EXISTS emberlog_view_generation_live ON public.emberlog_view_generation (view) WHERE state = 'live';
 """
-GENERATIONS_OF_BEFORE = """
+GENERATIONS_OF_BEFORE = f"""
 DO $$ BEGIN
     IF EXISTS (SELECT FROM pg_class WHERE oid = to_regclass('public.emberlog_view_generation'))
         AND NOT EXISTS (
@@ -34,7 +35,7 @@ DO $$ BEGIN
     THEN
         ALTER TABLE public.emberlog_view_generation
             DROP CONSTRAINT IF EXISTS emberlog_view_generation_state_check,
-            ADD CONSTRAINT emberlog_view_generation_state_check CHECK (state IN ('building', 'ready', 'live', 'kept')),
+            ADD CONSTRAINT emberlog_view_generation_state_check CHECK (state IN ({STATES})),
             ADD COLUMN since timestamptz NOT NULL DEFAULT now();
         UPDATE public.emberlog_view_generation SET since = created_at;
     END IF;

@@ -13,6 +13,7 @@ import typer
 
 from ops.cli import schema
 from ops.cli.commands import (
+    as_of,
     demo,
     forgetting,
     generations,
@@ -116,6 +117,7 @@ for module in (
     views,
     reembed,
     generations,
+    as_of,
     redecide,
     owner,
     parked,

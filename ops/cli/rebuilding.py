@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from datetime import datetime
 from functools import partial
 from typing import Any, TypeVar
 
@@ -20,6 +21,7 @@ from ops.settings import Settings
 from ops.view_settings import view_settings
 from projections import generation, listing, promotion
 from projections import rebuild as rebuilding
+from projections.as_of import AsOf, as_of, places_at
 from projections.listing import Listed
 from projections.promotion import Switched
 from projections.rebuild import Loader, Progress, Report
@@ -108,6 +110,13 @@ async def keys_elsewhere(settings: Settings, dsn: str) -> AsyncIterator[Keys]:
     use_schema_registry(settings)
     async with open_keys(settings, dsn, connections=1) as ring:
         yield ring.keys
+
+
+async def as_of_view(target: Target, name: str, at: datetime | Positions, progress: Progress) -> AsOf:
+    """Build a view as it stood at a time, or before these records. Raises ProjectionError."""
+    async with _parts(target, name) as (view, config):
+        places = await places_at(view, config, at) if isinstance(at, datetime) else at
+        return await as_of(view, config, places, progress=progress)
 
 
 async def promote_view(target: Target, name: str, force: bool, progress: Progress) -> Report:
