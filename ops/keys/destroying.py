@@ -20,7 +20,7 @@ _LOCK = "SELECT FROM emberlog_owner WHERE reference = ANY (%s::text[]::uuid[]) O
 _LOCK_SHARED = "SELECT FROM emberlog_owner WHERE reference = ANY (%s::text[]::uuid[]) ORDER BY reference FOR KEY SHARE"
 _GONE = "UPDATE emberlog_item_key SET wrapped = NULL, destroyed_at = now() WHERE destroyed_at IS NULL"
 _STATEMENTS = f"""{_GONE} AND owner = %s AND kind = 'statement' AND name = ANY (%s::bytea[])
-    AND (from_offset < %s OR settled_at <= %s)"""
+    AND (from_offset < %s OR settled_at <= %s) AND cause <> ALL (%s::bytea[])"""
 _OF_KIND = f"{_GONE} AND owner = %s AND kind = %s AND name = ANY (%s::bytea[])"
 # moved aside, so that the subject can have another key
 _SUMMARIES = """
@@ -104,16 +104,21 @@ class Destroyer:
             await connection.execute(_LOCK_SHARED, (owners,))
             return (await connection.execute(_SETTLE, (owners, causes, offsets))).rowcount
 
-    async def destroy_statements(self, owner: str, fingerprints: Collection[str], below_offset: int, decided_before: int) -> int:
+    async def destroy_statements(
+        self, owner: str, fingerprints: Collection[str], below_offset: int, decided_before: int, spared: Collection[str] = ()
+    ) -> int:
         """Destroy what was said below ``below_offset`` of the conversation, or settled at ``decided_before`` or earlier.
 
-        What is said below ``below_offset`` gets no key any more.
+        What is said below ``below_offset`` gets no key any more. What the commands ``spared`` (ids) brought stays.
         """
         reference, names = row_of(owner), _digests(fingerprints)
         async with self._destroying() as connection:
             await connection.execute(_LOCK, ([reference],))
             await connection.execute(_TOMBSTONES, (reference, "statement", below_offset, names))
-            return (await connection.execute(_STATEMENTS, (reference, names, below_offset, decided_before))).rowcount
+            cursor = await connection.execute(
+                _STATEMENTS, (reference, names, below_offset, decided_before, [digest(cause) for cause in spared])
+            )
+            return cursor.rowcount
 
     async def destroy_messages(self, owner: str, messages: Collection[str], turns: Collection[str] = ()) -> int:
         """Destroy messages by their references, and the rest of turns by their ids. They get no key any more."""

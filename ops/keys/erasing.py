@@ -38,8 +38,8 @@ from schemas.types import (
 
 STATEMENT = Table(
     "keyed_statement",
-    (Column("memory_id", "uuid"), Column("fingerprint", "text"), Column("owner", "uuid")),
-    ("memory_id", "fingerprint"),
+    (Column("memory_id", "uuid"), Column("fingerprint", "text"), Column("command_id", "text"), Column("owner", "uuid")),
+    ("memory_id", "fingerprint", "command_id"),
     indexes=("(owner)",),
 )
 MESSAGE = Table(
@@ -92,7 +92,7 @@ class ErasingView:
     """The projection; see the module."""
 
     name = "keys"
-    version = 2
+    version = 3
     tables = (STATEMENT, MESSAGE, FORGETTING)
 
     def __init__(self, topics: Topics, destroyer: Destroyer) -> None:
@@ -129,12 +129,13 @@ class ErasingView:
             await destroyer.destroy_parked(resolved)
 
     async def _note(self, target: Target, events: Iterable[MemoryAdded | MemoryReheated | MemoryRevised]) -> None:
-        statements: dict[tuple[UUID, str], list[Any]] = {}
+        statements: dict[tuple[UUID, str, str], list[Any]] = {}
         messages: dict[tuple[UUID, str], list[Any]] = {}
         for event in events:
             memory, owner = UUID(event.memory_id), UUID(event.meta.owner)
             if not isinstance(event, MemoryReheated):
-                statements[memory, event.fingerprint] = [memory, event.fingerprint, owner]
+                said = (memory, event.fingerprint, event.meta.command_id)
+                statements[said] = [*said, owner]
             if event.source is not None:
                 for message in event.source.messages:
                     messages[memory, message.message_id] = [memory, message.message_id, event.source.turn_id, owner]
@@ -148,10 +149,10 @@ class ErasingView:
                 await target.conn.execute(f"DELETE FROM {target.name(table)} WHERE owner = %s", (UUID(forgetting.owner),))
             await self._record(target, forget_id, forgetting, forgetting.erased, erased.items + erased.owners, [])
             return
-        statements = await _of(target, STATEMENT, "fingerprint", forgetting.memories)
+        fingerprints = [row[0] for row in await _of(target, STATEMENT, "fingerprint", forgetting.memories)]
         messages = await _of(target, MESSAGE, "message_id, turn_id", forgetting.memories)
         destroyed = await destroyer.destroy_statements(
-            forgetting.owner, [row[0] for row in statements], forgetting.below, forgetting.cause
+            forgetting.owner, fingerprints, forgetting.below, forgetting.cause, await _others(target, forgetting, fingerprints)
         )
         if forgetting.summaries:
             destroyed += await destroyer.destroy_summaries(forgetting.owner, forgetting.summaries)
@@ -214,6 +215,16 @@ def _forgettings(events: Iterable[Placed]) -> dict[str, Forgetting]:
 async def _of(target: Target, table: Table, columns: str, memories: list[UUID]) -> list[tuple[Any, ...]]:
     query = f"SELECT DISTINCT {columns} FROM {target.name(table)} WHERE memory_id = ANY(%s)"
     return await (await target.conn.execute(query, (memories,))).fetchall()
+
+
+async def _others(target: Target, forgetting: Forgetting, fingerprints: list[str]) -> list[str]:
+    """Commands by which memories that stay came to say the same words: two memories may, under different slugs."""
+    query = (
+        f"SELECT DISTINCT command_id FROM {target.name(STATEMENT)} "
+        "WHERE owner = %s AND fingerprint = ANY(%s) AND memory_id <> ALL(%s)"
+    )
+    cursor = await target.conn.execute(query, (UUID(forgetting.owner), fingerprints, forgetting.memories))
+    return [row[0] for row in await cursor.fetchall()]
 
 
 def _told(event: ReceiptIssued) -> dict[str, Any]:

@@ -15,14 +15,17 @@ def test_another_models_vectors_are_made_beside_recalls_own_and_either_can_go(in
     made = inside.ok("reembed", *OTHER, "--base-url", standin.base_url, "--json").json
     assert made["model"] == "other"
     assert made["records"] >= 2
-    vectors = inside.ok("tail", "embeddings", "--owner", "rae", "-n", "100", "--json").lines
-    assert ("MemoryEmbedding", "other", 64) in {(v["type"], v["record"]["model"], v["record"]["dimensions"]) for v in vectors}
 
     def both() -> bool:
-        models = inside.ok("reembed", "--list", "--json").json["models"]
-        return "other" in models and models["other"] == models.get(BUILT_IN)
+        vectors = inside.ok("tail", "embeddings", "--owner", "rae", "-n", "100", "--json").lines
+        return {(v["type"], v["record"]["model"], v["record"]["dimensions"]) for v in vectors} == {
+            (kind, *model) for kind in ("MemoryEmbedding", "MessageEmbedding") for model in (("other", 64), (BUILT_IN, 256))
+        }
 
     until(both, 30)
+    models = inside.ok("reembed", "--list", "--json").json["models"]
+    assert set(models) == {"other", BUILT_IN}
+    assert min(models["other"].values()) >= 1
     assert inside.ok("reembed", "--list", "--json").json["in_use"] == BUILT_IN
     [answer] = inside.ok("recall", "what is rae afraid of", "--owner", "rae", "--json").json["answers"]
     assert answer["memory"]["content"] == "User is afraid of heights"

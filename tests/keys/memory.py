@@ -114,12 +114,15 @@ class MemoryKeys:
                 item.settled_at, count = at, count + 1
         return count
 
-    async def destroy_statements(self, owner: str, fingerprints: Collection[str], below_offset: int, decided_before: int) -> int:
+    async def destroy_statements(
+        self, owner: str, fingerprints: Collection[str], below_offset: int, decided_before: int, spared: Collection[str] = ()
+    ) -> int:
         self._bury(owner, "statement", fingerprints, below_offset)
         return self._destroy(
             lambda item: (
                 (item.owner, item.kind) == (owner, "statement")
                 and item.name in fingerprints
+                and item.cause not in spared
                 and (item.offset < below_offset or (item.settled_at is not None and item.settled_at <= decided_before))
             )
         )

@@ -36,7 +36,7 @@ class Destroys(Protocol):
     async def settle(self, settlements: Mapping[tuple[str, str], int]) -> int: ...
 
     async def destroy_statements(
-        self, owner: str, fingerprints: Collection[str], below_offset: int, decided_before: int
+        self, owner: str, fingerprints: Collection[str], below_offset: int, decided_before: int, spared: Collection[str] = ()
     ) -> int: ...
 
     async def destroy_messages(self, owner: str, messages: Collection[str], turns: Collection[str] = ()) -> int: ...
@@ -174,6 +174,15 @@ class KeysSpec:
         assert [await bench.opened(v) for v in (before, after, never)] == [None, b"words", b"words"]
         assert await bench.key(asked(ana, "f", "before")) is None, "the command that was forgotten, written again"
         assert await bench.key(asked(ana, "f", "new")) is not None
+
+    async def test_what_other_commands_brought_can_be_spared(self, bench: Bench) -> None:
+        ana = await bench.owners.reference_of(ANA)
+        mine, other = [await bench.seal(asked(ana, "f", c)) for c in ("mine", "other")]
+        await bench.destroyer.settle({(ana, "mine"): 3, (ana, "other"): 4})
+        assert await bench.destroyer.destroy_statements(ana, {"f"}, 0, 7, {"other"}) == 1
+        assert [await bench.opened(v) for v in (mine, other)] == [None, b"words"]
+        assert await bench.destroyer.destroy_statements(ana, {"f"}, 0, 7) == 1
+        assert await bench.opened(other) is None
 
     async def test_messages_and_turns_once_destroyed_get_no_key_any_more(self, bench: Bench) -> None:
         ana = await bench.owners.reference_of(ANA)

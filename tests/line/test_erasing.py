@@ -92,6 +92,27 @@ async def test_the_words_of_a_forgotten_memory_cannot_be_opened_wherever_they_st
     assert told.messages[0].content in tail.out, "a conversation is not a memory"
 
 
+async def test_a_memory_with_the_same_words_under_another_slug_keeps_them_until_it_is_forgotten_itself(eva: Speaker) -> None:
+    line = eva.line
+    for slug in ("locker", "harbour"):
+        assert (await line.cli("remember", SECRET, "--owner", str(eva.owner), "--slug", slug, "--json")).code == 0
+    both = [e for e in await events_of(eva) if isinstance(e, MemoryAdded)]
+    assert len({e.fingerprint for e in both}) == 1 < len(both) == 2
+    await asked(eva, "forget", "--slug", "locker")
+    await receipt_of(eva, await forget_id_of(eva))
+    said = [e for e in await events_of(eva) if isinstance(e, MemoryAdded)]
+    assert [(text_of(e.slug), e.content.is_destroyed) for e in said] == [(None, True), ("harbour", False)]
+    await line.projected()
+    assert await live_digest(line) == await rebuilt_digest(line)
+    assert await eva.contents() == [SECRET]
+
+    await asked(eva, "forget", "--slug", "harbour")
+    await receipt_of(eva, await forget_id_of(eva))
+    assert [e.content.is_destroyed for e in await events_of(eva) if isinstance(e, MemoryAdded)] == [True, True]
+    await line.projected()
+    assert await live_digest(line) == await rebuilt_digest(line)
+
+
 async def opened_facts(speaker: Speaker) -> list[tuple[str, str | None]]:
     """Facts on the command topic with their text, None where it is destroyed."""
     line = speaker.line
