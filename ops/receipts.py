@@ -36,7 +36,7 @@ NAMED = 10_000
 """So many messages that stay are named at most: a record has its size."""
 AGAIN_S = 30.0
 """A command without an event after so long is sent again."""
-VIEWS = ("thermal", "graph")
+VIEWS = ("thermal", "graph", "brain", "capture", "mem0")
 """Views that hold what is forgotten: each confirms once it has passed the event."""
 
 _OPEN = """

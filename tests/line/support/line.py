@@ -23,6 +23,7 @@ from ops.local.addresses import ServiceAddresses
 from ops.local.postgres import dsn_with, ensure_database
 from ops.settings import Settings, env_name, load_settings
 from ops.wiring_setup import set_up
+from projections.views import REGISTRY
 from schemas.owner import Owner
 from schemas.topics import Topics
 from schemas.types import InboxTurn
@@ -279,7 +280,7 @@ class Line:
     async def behind(self, ends: Mapping[tuple[str, int], int]) -> list[tuple[str, str, int, int]]:
         """View, topic, partition and records not applied yet, where there are any below ``ends``."""
         behind = []
-        for view in ("thermal", "graph", "audit", "parked"):
+        for view in REGISTRY:
             for topic, partition, at in await self.rows(f"SELECT topic, partition, next_offset FROM emberlog_{view}_checkpoint"):
                 if at < ends.get((topic, partition), 0):
                     behind.append((view, topic, partition, ends[topic, partition] - at))
