@@ -19,6 +19,8 @@ from tests.line.support.process import ROOT
 
 HELD = "from tests.line.support.held import install; install(); from ops.cli.main import main; main()"
 FIRST_BATCH = "after 1 projections.applier:Applier.apply"
+BY_RECORD = "brain"
+"""A view that is not loaded in bulk, but record by record: what is done of it is kept."""
 
 
 def states(inside: Inside, view: str = "thermal") -> dict[str, int]:
@@ -30,9 +32,10 @@ def states(inside: Inside, view: str = "thermal") -> dict[str, int]:
 def clean(inside: Inside) -> Inside:
     """Something is remembered, and the archive has its live generation only."""
     inside.ok("publish", "--owner", "lia", "--text", "I am afraid of heights.", "--wait")
-    for state, number in states(inside).items():
-        if state != "live":
-            inside.ok("generations", "--drop", f"thermal/{number}")
+    for view in ("thermal", BY_RECORD):
+        for state, number in states(inside, view).items():
+            if state != "live":
+                inside.ok("generations", "--drop", f"{view}/{number}")
     return inside
 
 
@@ -90,27 +93,27 @@ def test_several_views_are_rebuilt_and_promoted_one_after_another(clean: Inside)
 
 
 def test_a_rebuild_that_is_killed_is_gone_on_with_where_it_stood(clean: Inside, running: Cli, tmp_path: Path) -> None:
-    whole = clean.ok("verify", "thermal", "--json").json["records"]
-    with standing(running, tmp_path, "rebuild", "thermal") as process:
+    whole = clean.ok("verify", BY_RECORD, "--json").json["records"]
+    with standing(running, tmp_path, "rebuild", BY_RECORD) as process:
         os.kill(process.pid, signal.SIGKILL)
         process.wait(20)
-    assert set(states(clean)) == {"live", "building"}
-    again: dict[str, Any] = clean.ok("rebuild", "thermal", "--promote", "--json").json
+    assert set(states(clean, BY_RECORD)) == {"live", "building"}
+    again: dict[str, Any] = clean.ok("rebuild", BY_RECORD, "--promote", "--json").json
     assert (again["resumed"], again["equal"], again["promoted"]) == (True, True, True)
     assert again["records"] < whole
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_rebuild_that_is_stopped_says_how_to_go_on(clean: Inside, running: Cli, tmp_path: Path, number: signal.Signals) -> None:
-    with standing(running, tmp_path, "rebuild", "thermal", "--promote") as process:
+    with standing(running, tmp_path, "rebuild", BY_RECORD, "--promote") as process:
         process.send_signal(number)
         out, err = process.communicate(timeout=30)
     assert process.returncode == 130, err
     assert out == b""
     assert err.decode().splitlines() == [
-        "error: the rebuild of thermal was stopped before its end",
-        "  what is done is kept; go on with: emberlog rebuild thermal --promote",
+        "error: the rebuild of brain was stopped before its end",
+        "  what is done is kept; go on with: emberlog rebuild brain --promote",
     ]
-    assert set(states(clean)) == {"live", "building"}
-    assert clean.ok("rebuild", "thermal", "--json").json["resumed"]
-    assert set(states(clean)) == {"live", "ready"}
+    assert set(states(clean, BY_RECORD)) == {"live", "building"}
+    assert clean.ok("rebuild", BY_RECORD, "--json").json["resumed"]
+    assert set(states(clean, BY_RECORD)) == {"live", "ready"}
