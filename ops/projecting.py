@@ -110,7 +110,7 @@ async def _run_all(
 
 
 async def _until_placed(runners: Sequence[ProjectionRunner], on_ready: OnReady) -> None:
-    """Call ``on_ready`` once every runner has taken over its checkpoint and reads."""
-    while not all(runner.applied for runner in runners):  # noqa: ASYNC110 - the runners offer no event for it
+    """Call ``on_ready`` once every runner has taken over its checkpoint and reads, or waits for a rebuild."""
+    while not all(runner.applied or runner.outdated for runner in runners):  # noqa: ASYNC110 - the runners offer no event for it
         await asyncio.sleep(0.01)
     on_ready()

@@ -1,13 +1,13 @@
 """The runner of one view: reads its topics, folds, commits, for as long as it is left to.
 
     runner = ProjectionRunner(view, RunnerConfig(bootstrap, dsn))
-    await runner.run(stop)              # returns when ``stop`` is set; raises PartitionsTaken, Fenced, LogTruncated, OtherFold
+    await runner.run(stop)              # returns when ``stop`` is set; raises PartitionsTaken, Fenced, LogTruncated
 
 Several runners share a view, each with partitions of its own. A batch is what one look at the broker gives: ``max_records`` at
 most, and no record waits for others longer than ``fetch_max_wait_ms``, so batches are large behind and small at the end.
 
 Broker or database away: it pauses with growing backoff and goes on from its checkpoint. A promoted rebuild: it goes on with the
-new generation. Another runner of the same partitions: the newcomer raises PartitionsTaken; if the database lost the first one's
+new generation. Tables of another version of the fold: it waits for their rebuild. Another runner of the same partitions: the newcomer raises PartitionsTaken; if the database lost the first one's
 lock, the first raises Fenced and has written nothing since.
 """
 
@@ -89,10 +89,12 @@ class ProjectionRunner:
         self._config = config
         self._id: UUID = uuid4()
         self._refused_at: float | None = None
+        self.outdated = False
+        """Whether it waits for a rebuild, as its tables are of another version of the fold."""
         self._moved = asyncio.Condition()
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Fold until ``stop`` is set. Raises PartitionsTaken, Fenced, LogTruncated, OtherFold; outages only pause it."""
+        """Fold until ``stop`` is set. Raises PartitionsTaken, Fenced, LogTruncated; outages only pause it."""
         self.progress.starts(self._config.stalled_s)
         try:
             await self._run(stop)
@@ -111,6 +113,8 @@ class ProjectionRunner:
                 log.info("another generation is live, going on with it", view=self.view.name)
             except PartitionsTaken as error:
                 await self._refused(error, stop)
+            except OtherFold as error:
+                await self._outdated(error, stop)
             except asyncio.CancelledError as error:
                 if is_cancelled():
                     raise
@@ -148,7 +152,7 @@ class ProjectionRunner:
                 self.view, live.schema, conn, runner=self._id, clears_kept=True, partitions=self.partitions
             )
             await applier.claim()
-            self.generation = live.number
+            self.generation, self.outdated = live.number, False
             async with KafkaLog(self._config.reader(), self.view.sources, self.partitions) as reader:
                 await reader.seek(applier.positions)
                 self.progress.begins(applier.positions, reader.known_ends())
@@ -186,6 +190,14 @@ class ProjectionRunner:
             raise error
         self.progress.stands_still("waiting", "another runner has its partitions")
         await _sleep(stop, REFUSED_PAUSE_S * random.uniform(0.5, 1.5))  # noqa: S311
+
+    async def _outdated(self, error: OtherFold, stop: asyncio.Event) -> None:
+        """Wait for the rebuild that the operator has to ask for: the other views, and what rebuilds need, go on meanwhile."""
+        if not self.outdated:
+            log.error("the tables are of another version of the fold", view=self.view.name, what_to_do=str(error))
+            self.outdated = True
+        self.progress.stands_still("waiting", str(error))
+        await _sleep(stop, OWNERSHIP_CHECK_S)
 
     async def _paused(self, error: BaseException, pause: _Backoff, stop: asyncio.Event) -> None:
         cause = "database" if isinstance(error, psycopg.Error | NotInstalled) else "broker"

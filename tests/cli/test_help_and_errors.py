@@ -19,8 +19,7 @@ COMMANDS = (
     "tail", "status", "counts", "verify", "rebuild", "setup", "worker", "project", "settings", "parked list", "parked show",
     "parked retry", "parked drop", "owner show", "owner alias", "owner list", "keys check", "keys backup", "keys restore",
     "keys rotate", "vacuum", "redecide", "reembed", "undo", "promote", "rollback", "generations",
-    "health",
-    "replay",
+    "health", "replay", "as-of",
 )  # fmt: skip
 NEED_A_RUNNING_SET = (
     ("tail",), ("recall", "x", "--owner", "u-1"), ("verify",), ("parked", "retry", "--all"), ("status",), ("worker",),
