@@ -7,8 +7,8 @@ Several runners share a view, each with partitions of its own. A batch is what o
 most, and no record waits for others longer than ``fetch_max_wait_ms``, so batches are large behind and small at the end.
 
 Broker or database away: it pauses with growing backoff and goes on from its checkpoint. A promoted rebuild: it goes on with the
-new generation. Tables of another version of the fold: it waits for their rebuild. Another runner of the same partitions: the newcomer raises PartitionsTaken; if the database lost the first one's
-lock, the first raises Fenced and has written nothing since.
+new generation. Tables of another version of the fold: it waits for their rebuild. Another runner of the same partitions: the
+newcomer raises PartitionsTaken; if the database lost the first one's lock, the first raises Fenced and has written nothing since.
 """
 
 from __future__ import annotations
