@@ -32,9 +32,13 @@ async def set_up(settings: Settings, bootstrap: str, dsn: str) -> SetUp:
     Raises SetupError, KeyFileError (keys of another installation), MasterKeyMissing, streams.setup.TopicsDiffer.
     """
     views = view_settings(settings)
-    made, installed, advice = await asyncio.gather(
-        create_topics(bootstrap, settings.topics), _tables(dsn, views), set_up_keys(settings, dsn)
-    )
+    topics = asyncio.create_task(create_topics(bootstrap, settings.topics))
+    tables, keys = asyncio.create_task(_tables(dsn, views)), asyncio.create_task(set_up_keys(settings, dsn))
+    try:
+        made, installed, advice = await asyncio.gather(topics, tables, keys)
+    finally:
+        # where one fails the others come to their end: a connection that is torn while it is made stays open
+        await asyncio.wait([topics, tables, keys])
     return SetUp(tuple(made), installed, advice)
 
 

@@ -20,9 +20,9 @@ import psutil
 from ops.local.paths import LocalServicesError
 
 SHIM = Path(__file__).with_name("shim.py")
-# Boot time, and with it a start time in seconds, moves a little when the clock is adjusted.
-START_TIME_TOLERANCE_S = 2.0
+SAME_START_S = 0.05
 REAP_S = 5.0
+_TICKS = os.sysconf("SC_CLK_TCK")
 StopSteps = tuple[tuple[int, float], ...]
 
 
@@ -30,7 +30,7 @@ StopSteps = tuple[tuple[int, float], ...]
 class ProcessId:
     """A process, recognisable after its pid was given to another one.
 
-    `started` is seconds since the epoch; `marker` is a run of arguments that only this service's command line has: what it
+    `started` is as `start_time` says; `marker` is a run of arguments that only this service's command line has: what it
     is, then the path of its data or configuration.
     """
 
@@ -52,7 +52,7 @@ class ProcessId:
             return None
         try:
             process = psutil.Process(self.pid)
-            if abs(process.create_time() - self.started) > START_TIME_TOLERANCE_S:
+            if abs(start_time(process) - self.started) > SAME_START_S:
                 return None
             if child is not None:
                 return process  # not reaped yet, so its pid is its own; its arguments change while it starts
@@ -64,6 +64,19 @@ class ProcessId:
 
     def alive(self) -> bool:
         return self.find() is not None
+
+
+def start_time(process: psutil.Process) -> float:
+    """When a process started, in seconds since the machine did: unlike a time of day it does not move when the clock is set.
+
+    Where there is no /proc, seconds since the epoch. Raises psutil.Error when the process is gone.
+    """
+    try:
+        # the name, in brackets, may hold anything: fields are counted behind it
+        fields = Path(f"/proc/{process.pid}/stat").read_bytes().rpartition(b")")[2].split()
+        return int(fields[19]) / _TICKS
+    except (OSError, IndexError):
+        return process.create_time()
 
 
 def _carries(command_line: Sequence[str], marker: tuple[str, ...]) -> bool:
@@ -78,10 +91,11 @@ def _carries(command_line: Sequence[str], marker: tuple[str, ...]) -> bool:
 def find_by_marker(marker: tuple[str, ...]) -> list[ProcessId]:
     """Every live process whose arguments contain `marker`: what a killed run left without a record."""
     found = []
-    for process in psutil.process_iter(["cmdline", "create_time", "status"]):
+    for process in psutil.process_iter(["cmdline", "status"]):
         info = process.info
         if _carries(info["cmdline"] or (), marker) and info["status"] != psutil.STATUS_ZOMBIE:
-            found.append(ProcessId(process.pid, info["create_time"], marker))
+            with contextlib.suppress(psutil.Error):
+                found.append(ProcessId(process.pid, start_time(process), marker))
     return found
 
 
@@ -158,7 +172,7 @@ def spawn(
     try:
         child = _spawner.run(start)
         _children[child.pid] = child
-        return ProcessId(child.pid, psutil.Process(child.pid).create_time(), marker)
+        return ProcessId(child.pid, start_time(psutil.Process(child.pid)), marker)
     except (OSError, psutil.Error) as error:
         raise LocalServicesError(f"cannot start {command[0]}: {error}") from error
 

@@ -78,7 +78,7 @@ def bystander() -> Iterator[psutil.Process]:
 @pytest.mark.parametrize("started", ["its own", "long ago"])
 def test_a_process_that_was_given_a_recorded_pid_is_not_killed(data_dir: Path, bystander: psutil.Process, started: str) -> None:
     services = LocalServices(data_dir)
-    time_s = bystander.create_time() if started == "its own" else 1_000_000_000.0
+    time_s = process.start_time(bystander) if started == "its own" else 1_000_000_000.0
     entry = {"pid": bystander.pid, "started": time_s}
     data_dir.mkdir()
     state = {
@@ -98,12 +98,24 @@ def test_a_process_that_was_given_a_recorded_pid_is_not_killed(data_dir: Path, b
 
 def test_only_the_same_start_time_and_arguments_make_a_process_the_recorded_one(bystander: psutil.Process) -> None:
     marker = ("-c", "import time; time.sleep(600)")
-    true_id = ProcessId(bystander.pid, bystander.create_time(), marker)
+    true_id = ProcessId(bystander.pid, process.start_time(bystander), marker)
     assert true_id.alive()
-    assert not ProcessId(bystander.pid, bystander.create_time() - 60, marker).alive()
-    assert not ProcessId(bystander.pid, bystander.create_time(), ("kafka.Kafka", marker[1])).alive()
+    assert not ProcessId(bystander.pid, process.start_time(bystander) - 60, marker).alive()
+    assert not ProcessId(bystander.pid, process.start_time(bystander), ("kafka.Kafka", marker[1])).alive()
     assert not process.send(ProcessId(bystander.pid, 1.0, marker), signal.SIGKILL)
     assert bystander.is_running()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="without /proc a start is known by the time of day only")
+def test_a_process_is_the_recorded_one_also_after_the_clock_was_set(
+    bystander: psutil.Process, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    marker = ("-c", "import time; time.sleep(600)")
+    recorded, shown = ProcessId(bystander.pid, process.start_time(bystander), marker), bystander.create_time()
+    monkeypatch.setattr("psutil._pslinux.boot_time", lambda: 1_000_000_000.0)
+    assert psutil.Process(bystander.pid).create_time() != shown, "by the time of day it is another one"
+    assert recorded.alive()
+    assert [found for found in process.find_by_marker(marker) if found.pid == bystander.pid] == [recorded]
 
 
 def test_an_editor_with_the_configuration_open_is_not_taken_for_the_broker(data_dir: Path) -> None:
