@@ -19,9 +19,9 @@ def data_dir() -> Iterator[Path]:
     LocalServices(folder).destroy()
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def running() -> Iterator[LocalServices]:
-    """One running set for the tests of this folder, which leave it running, after whatever they do to it."""
+    """One running set for the tests of a file, which leave it running; those that kill a service do it behind the set's back."""
     services = LocalServices(temporary_data_dir())
     try:
         services.start()
