@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, nullcontext
 from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bars
 
+from ops.cli.out import error_console
 from ops.cli.target import Target
 from ops.keyring import open_keys
 from ops.keys import audit_key
@@ -46,6 +47,12 @@ def bar(console: Console, what: str) -> Iterator[Progress]:
     with Bars(*columns, console=console, transient=True) as bars:
         task = bars.add_task(what, total=None)
         yield lambda done, total: bars.update(task, completed=done, total=total)
+
+
+def shown_bar(what: str, quiet: bool) -> AbstractContextManager[Progress]:
+    """A bar on a terminal, else nothing: the report says it all."""
+    console = error_console()
+    return nullcontext(lambda done, total: None) if quiet or not console.is_terminal else bar(console, what)
 
 
 def as_json(report: Report) -> dict[str, Any]:

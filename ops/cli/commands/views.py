@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:
-    from projections.rebuild import Progress, Report
+    from projections.rebuild import Report
 
 JsonOption = Annotated[bool, typer.Option("--json", help="As JSON.")]
 
@@ -28,14 +27,14 @@ def verify(
     Changes nothing. Exits with 1 where a view differs: then its tables hold what the log does not say.
     """
     from ops.cli.errors import CliError
-    from ops.cli.rebuilding import verify_view
+    from ops.cli.rebuilding import shown_bar, verify_view
     from ops.cli.target import find_running
 
     names = _known(views)
     target = find_running()
     reports = []
     for name in names:
-        with _progress(f"verifying {name}", json) as progress:
+        with shown_bar(f"verifying {name}", json) as progress:
             reports.append(asyncio.run(verify_view(target, name, progress)))
     _show(reports, json)
     wrong = [report.view for report in reports if not report.equal]
@@ -54,12 +53,12 @@ def rebuild(
 
     Readers see no interruption; the generation before is kept. Where the digests differ nothing is promoted without --force.
     """
-    from ops.cli.rebuilding import rebuild_view
+    from ops.cli.rebuilding import rebuild_view, shown_bar
     from ops.cli.target import find_running
 
     [name] = _known([view])
     target = find_running()
-    with _progress(f"rebuilding {name}", json) as progress:
+    with shown_bar(f"rebuilding {name}", json) as progress:
         report = asyncio.run(rebuild_view(target, name, force, progress))
     _show([report], json)
 
@@ -72,15 +71,6 @@ def _known(views: list[str] | None) -> list[str]:
     if unknown:
         raise UsageError(f"there is no view {', '.join(unknown)}", f"views are {', '.join(REGISTRY)}")
     return views or list(REGISTRY)
-
-
-def _progress(what: str, quiet: bool) -> AbstractContextManager[Progress]:
-    """A bar on a terminal, else nothing: the report says it all."""
-    from ops.cli.out import error_console
-    from ops.cli.rebuilding import bar
-
-    console = error_console()
-    return nullcontext(lambda done, total: None) if quiet or not console.is_terminal else bar(console, what)
 
 
 def _show(reports: list[Report], json: bool) -> None:
