@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
 from datetime import datetime
 from functools import partial
 from typing import Any, TypeVar
-
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, Task, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.progress import Progress as Bars
-from rich.text import Text
 
 from ops.cli import interrupts
 from ops.cli.errors import Interrupted
@@ -34,8 +29,6 @@ from schemas.sealing import Keys
 T = TypeVar("T")
 REBUILDING = "rebuilding"
 """Folder of a rebuild's working files, in the data folder: records as they are on the log."""
-Begin = Callable[[str], Progress]
-"""Begins the bar of one view: called with what is done to it."""
 
 
 def _config(target: Target, ring: Keyring) -> RunnerConfig:
@@ -153,36 +146,6 @@ def run(work: Coroutine[Any, Any, T], what: str, how_on: str) -> T:
             return interrupts.run(work)
     except interrupts.Stopped:
         raise Interrupted(f"{what} was stopped before its end", how_on) from None
-
-
-class _Rate(ProgressColumn):
-    """Records per second."""
-
-    def render(self, task: Task) -> Text:
-        """Nothing before the first two records."""
-        return Text("" if task.speed is None else f"{task.speed:,.0f}/s", style="progress.data.speed")
-
-
-@contextmanager
-def bars(console: Console) -> Iterator[Begin]:
-    """One display with a bar for each view, one after another: records done and in all, rate, time left."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn())
-    with Bars(*columns, console=console, transient=True) as shown:
-
-        def begin(what: str) -> Progress:
-            task = shown.add_task(what, total=None)
-            return lambda done, total: shown.update(task, completed=done, total=total)
-
-        yield begin
-
-
-@contextmanager
-def bar(console: Console, what: str) -> Iterator[Progress]:
-    """A progress bar that is fed with records done and records in all."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Bars(*columns, console=console, transient=True) as bars:
-        task = bars.add_task(what, total=None)
-        yield lambda done, total: bars.update(task, completed=done, total=total)
 
 
 def as_json(report: Report) -> dict[str, Any]:

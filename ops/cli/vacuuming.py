@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ops.cli.bars import bar
 from ops.cli.keeping import place
 from ops.cli.out import error_console
-from ops.cli.rebuilding import bar
 from ops.cli.target import find_running
 from ops.vacuuming import Database, Vacuumed, vacuum
 

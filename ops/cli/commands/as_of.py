@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ops.cli.commands.options import Json
-from ops.cli.commands.views import chosen, progress_of
+from ops.cli.commands.views import chosen
 
 if TYPE_CHECKING:
     from projections.as_of import AsOf
@@ -49,6 +49,7 @@ def as_of(
 
       emberlog as-of thermal --offset 0=1200 --offset 1=980
     """
+    from ops.cli.bars import shown_bars
     from ops.cli.errors import UsageError
     from ops.cli.out import console, plain, print_json
     from ops.cli.rebuilding import as_of_view, run
@@ -60,7 +61,7 @@ def as_of(
     target = find_running()
     moment = None if at is None else _moment(at)
     places = dict(_place(text, target.topics) for text in offset or ())
-    with progress_of(json) as begin:
+    with shown_bars(json) as begin:
         work = as_of_view(target, name, moment or places, begin(f"{name} as it stood"))
         found = run(work, f"{name} as of then", "nothing is left of it; begin again")
     if json:

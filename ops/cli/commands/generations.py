@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ops.cli.commands.options import Json
-from ops.cli.commands.views import chosen, progress_of, show
+from ops.cli.commands.views import chosen, show
 
 if TYPE_CHECKING:
     from projections.listing import Listed
@@ -40,6 +40,7 @@ def promote(
 
       emberlog promote thermal
     """
+    from ops.cli.bars import shown_bars
     from ops.cli.rebuilding import promote_view, run
     from ops.cli.target import find_running
 
@@ -47,7 +48,7 @@ def promote(
     target = find_running()
     reports: list[Report] = []
     try:
-        with progress_of(json) as begin:
+        with shown_bars(json) as begin:
             for name in names:
                 work = promote_view(target, name, force, begin(f"promoting {name}"))
                 reports.append(run(work, f"the promotion of {name}", _on(name)))
@@ -68,13 +69,14 @@ def rollback(
 
       emberlog rollback thermal
     """
+    from ops.cli.bars import shown_bars
     from ops.cli.out import console, plain, print_json
     from ops.cli.rebuilding import rollback_view, run
     from ops.cli.target import find_running
 
     [name] = chosen([view], False)
     target = find_running()
-    with progress_of(json) as begin:
+    with shown_bars(json) as begin:
         switched = run(rollback_view(target, name, begin(f"going back with {name}")), f"the rollback of {name}", _on(name))
     if json:
         print_json(switched)

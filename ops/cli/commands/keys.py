@@ -224,8 +224,8 @@ def _files(file: Path) -> Iterator[None]:
 
 @contextmanager
 def _bar(what: str, quiet: bool) -> Iterator[Progress]:
+    from ops.cli.bars import bar
     from ops.cli.out import error_console
-    from ops.cli.rebuilding import bar
 
     console = error_console()
     if quiet or not console.is_terminal:

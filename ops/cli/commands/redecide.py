@@ -57,8 +57,8 @@ def redecide(
 
 
 async def _run(target: Target, partitions: list[int], *, quiet: bool) -> Findings:
+    from ops.cli.bars import bar
     from ops.cli.out import error_console
-    from ops.cli.rebuilding import bar
     from streams.redeciding import Findings, redecide
 
     total, console = Findings(), error_console()

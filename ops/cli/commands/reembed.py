@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -13,7 +12,7 @@ from ops.cli.commands.options import Json
 if TYPE_CHECKING:
     from ops.cli.target import Target
     from ops.settings import Settings
-    from streams.reembedding import Counts, Progress
+    from streams.reembedding import Counts
 
 
 def register(app: typer.Typer) -> None:
@@ -67,13 +66,14 @@ def reembed(
 
 
 def _embed(target: Target, overrides: dict[str, Any], json: bool) -> None:
+    from ops.cli.bars import shown_bar
     from ops.cli.out import console, plain, print_json
     from ops.settings import load_settings
     from ops.wiring import embed_again, make_embedder
 
     settings = load_settings(data_dir=target.settings.data_dir, **overrides)
     name, used = asyncio.run(_answering(settings)), make_embedder(target.settings).name
-    with _progress(f"embedding with {name}", json) as progress:
+    with shown_bar(f"embedding with {name}", json) as progress:
         looked_at = asyncio.run(embed_again(settings, target.bootstrap, target.dsn, progress))
     if json:
         print_json({"model": name, "records": looked_at, "models": asyncio.run(_models(target))})
@@ -91,6 +91,7 @@ def _embed(target: Target, overrides: dict[str, Any], json: bool) -> None:
 
 
 def _drop(target: Target, model: str, yes: bool, json: bool) -> None:
+    from ops.cli.bars import shown_bar
     from ops.cli.errors import UsageError
     from ops.cli.out import console, error_console, plain, print_json
     from ops.wiring import make_embedder
@@ -106,7 +107,7 @@ def _drop(target: Target, model: str, yes: bool, json: bool) -> None:
         text = f"Vectors of {counts.memories} memories and {counts.messages} messages go; only embedding again brings them back."
         error_console().print(plain(text), soft_wrap=True)
         typer.confirm("Go on?", abort=True, err=True)
-    with _progress(f"dropping {model}", json) as progress:
+    with shown_bar(f"dropping {model}", json) as progress:
         dropped = asyncio.run(drop(target.bootstrap, target.topics, model, progress))
     if json:
         print_json({"model": model, "dropped": dropped})
@@ -149,11 +150,3 @@ async def _models(target: Target) -> dict[str, Counts]:
     from streams.reembedding import vectors_by_model
 
     return await vectors_by_model(target.bootstrap, target.topics)
-
-
-def _progress(what: str, quiet: bool) -> AbstractContextManager[Progress]:
-    from ops.cli.out import error_console
-    from ops.cli.rebuilding import bar
-
-    console = error_console()
-    return nullcontext(lambda done, total: None) if quiet or not console.is_terminal else bar(console, what)

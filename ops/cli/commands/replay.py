@@ -55,9 +55,9 @@ def replay(
 
       emberlog replay --topic commands --from-time 2026-03-01T00:00:00Z --to-time 2026-03-02T00:00:00Z --out march-1.ndjson
     """
+    from ops.cli.bars import bar
     from ops.cli.errors import UsageError
     from ops.cli.out import error_console, plain
-    from ops.cli.rebuilding import bar
     from ops.cli.replaying import Stretch, written_whole
     from ops.cli.replaying import replay as replay_stretch
     from ops.cli.target import find_running

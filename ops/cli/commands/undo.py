@@ -64,9 +64,9 @@ def undo(
 
 
 async def _find(target: Target, event_id: str, owner: str | None, *, quiet: bool) -> Found:
+    from ops.cli.bars import bar
     from ops.cli.history import find_event
     from ops.cli.out import error_console
-    from ops.cli.rebuilding import bar
 
     console = error_console()
     silent = quiet or not console.is_terminal

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -14,7 +13,6 @@ if TYPE_CHECKING:
 
     from rich.text import Text
 
-    from ops.cli.rebuilding import Begin
     from projections.rebuild import Report
 
 All = Annotated[bool, typer.Option("--all", help="All views.")]
@@ -39,6 +37,7 @@ def verify(
 
       emberlog verify
     """
+    from ops.cli.bars import shown_bars
     from ops.cli.errors import CliError
     from ops.cli.rebuilding import run, verify_view
     from ops.cli.target import find_running
@@ -46,7 +45,7 @@ def verify(
     names = chosen(views, every or not views)
     target = find_running()
     reports = []
-    with progress_of(json) as begin:
+    with shown_bars(json) as begin:
         for name in names:
             work = verify_view(target, name, begin(f"verifying {name}"))
             reports.append(run(work, f"the comparison of {name}", "nothing was changed"))
@@ -83,6 +82,7 @@ def rebuild(
 
       emberlog rebuild --all --promote
     """
+    from ops.cli.bars import shown_bars
     from ops.cli.errors import CliError, UsageError
     from ops.cli.rebuilding import build_view, rebuild_view, run
     from ops.cli.target import find_running
@@ -95,7 +95,7 @@ def rebuild(
     reports: list[Report] = []
     refused: list[str] = []
     try:
-        with progress_of(json) as begin:
+        with shown_bars(json) as begin:
             for name in names:
                 progress = begin(f"rebuilding {name}")
                 how: dict[str, Any] = {"from_scratch": from_scratch, "workers": workers, "progress": progress}
@@ -130,15 +130,6 @@ def chosen(views: list[str] | None, every: bool) -> list[str]:
     if not views and not every:
         raise UsageError("say which views, or --all", known)
     return list(REGISTRY) if every else list(dict.fromkeys(views or ()))
-
-
-def progress_of(quiet: bool) -> AbstractContextManager[Begin]:
-    """Bars on a terminal, else nothing: the report says it all."""
-    from ops.cli.out import error_console
-    from ops.cli.rebuilding import bars
-
-    console = error_console()
-    return nullcontext(lambda what: lambda done, total: None) if quiet or not console.is_terminal else bars(console)
 
 
 def show(reports: Sequence[Report], json: bool) -> None:
