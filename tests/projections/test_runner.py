@@ -179,7 +179,8 @@ async def test_tables_of_another_version_of_the_fold_are_left_alone_until_they_a
         report = await rebuild(view, config)
         assert not report.compared
         await runner.catch_up_to(log.ends(log.topics.events), 20)
-        assert (runner.generation, runner.outdated) == (2, False)
+        now = (runner.generation, runner.outdated)
+        assert now == (2, False)
 
 
 async def test_a_log_that_lost_records_is_an_error_and_not_a_silent_skip(
