@@ -175,12 +175,11 @@ async def test_tables_of_another_version_of_the_fold_are_left_alone_until_they_a
             return runner.outdated and "emberlog rebuild thermal" in runner.progress.standing().words
 
         await eventually(asks_for_a_rebuild, "the runner waits")
-        assert runner.generation is None
+        assert not runner.generation
         report = await rebuild(view, config)
         assert not report.compared
         await runner.catch_up_to(log.ends(log.topics.events), 20)
-        now = (runner.generation, runner.outdated)
-        assert now == (2, False)
+        assert (runner.generation, runner.outdated) == (2, False)
 
 
 async def test_a_log_that_lost_records_is_an_error_and_not_a_silent_skip(
