@@ -33,6 +33,14 @@ FILLING, STANDING = "replaying", "as-of"
 
 
 @dataclass(frozen=True, slots=True)
+class Onward:
+    """What is replayed into such tables from where they stand: everything below ``until``, or an owner's alone (a reference)."""
+
+    until: Mapping[TopicPartition, int]
+    owner: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class AsOf:
     """What was made: tables in ``schema``, from the ``records`` below ``positions``; ``digest`` is over what is left of them."""
 
@@ -51,8 +59,15 @@ async def places_at(view: View, config: RunnerConfig, moment: datetime) -> Posit
         return await log.written_since(moment)
 
 
-async def as_of(view: View, config: RunnerConfig, at: Mapping[TopicPartition, int], *, progress: Progress | None = None) -> AsOf:
-    """Fold everything below ``at``. Of partitions that it does not name nothing is folded.
+async def as_of(
+    view: View,
+    config: RunnerConfig,
+    at: Mapping[TopicPartition, int],
+    *,
+    onward: Onward | None = None,
+    progress: Progress | None = None,
+) -> AsOf:
+    """Fold everything below ``at``, then ``onward``. Of partitions that ``at`` does not name nothing is folded.
 
     Raises NotOnLog for a partition that the view does not read and for an offset behind its end; RebuildRunning, LogTruncated,
     NotInstalled, CatchUpTimeout.
@@ -60,18 +75,24 @@ async def as_of(view: View, config: RunnerConfig, at: Mapping[TopicPartition, in
     began = time.monotonic()
     async with exclusive(view, config) as conn:
         positions = await _checked(view, config, at)
+        until = positions if onward is None else {**positions, **onward.until}
+        await _checked(view, config, until)
         await _drop_left(conn, view)
         async with conn.transaction():
             new = await generation.create(conn, view, state=FILLING)
         try:
             async with Build(view, config, conn, new.schema, progress) as build:
                 records = await build.stand_at(positions)
+            if onward is not None:
+                only = view if onward.owner is None else _OnlyOwner(view, onward.owner)
+                async with Build(only, config, conn, new.schema, progress) as build:
+                    records += await build.stand_at(until)
             await _forget_since(conn, view, config, new)
             digest = await view_digest(conn, view, new.schema)
         except BaseException:
             await generation.drop(conn, view.name, new.number)
             raise
-    return AsOf(view.name, new.number, new.schema, positions, records, digest, time.monotonic() - began)
+    return AsOf(view.name, new.number, new.schema, until, records, digest, time.monotonic() - began)
 
 
 async def _checked(view: View, config: RunnerConfig, at: Mapping[TopicPartition, int]) -> Positions:
@@ -104,8 +125,8 @@ async def _forget_since(conn: AsyncConnection[Any], view: View, config: RunnerCo
         await generation.mark(conn, new, STANDING)
 
 
-class _OnlyForgetting:
-    """A view that folds nothing but what takes text away."""
+class _OnlySome:
+    """A view that folds some records only and passes over the others."""
 
     def __init__(self, view: View) -> None:
         self._view = view
@@ -121,5 +142,33 @@ class _OnlyForgetting:
     def check(self, placed: Placed) -> None:
         self._view.check(placed)
 
+    def _folds(self, placed: Placed) -> bool:
+        raise NotImplementedError
+
     async def apply(self, target: Target, batch: Sequence[Placed]) -> None:
-        await self._view.apply(target, [placed for placed in batch if is_forgetting(placed)])
+        await self._view.apply(target, [placed for placed in batch if self._folds(placed)])
+
+
+class _OnlyForgetting(_OnlySome):
+    """What takes text away."""
+
+    def _folds(self, placed: Placed) -> bool:
+        return is_forgetting(placed)
+
+
+class _OnlyOwner(_OnlySome):
+    """What is an owner's, and whatever takes text away, as that holds for everybody at once."""
+
+    def __init__(self, view: View, owner: str) -> None:
+        super().__init__(view)
+        self._owner = owner
+
+    def _folds(self, placed: Placed) -> bool:
+        record = placed.record
+        return record is None or _owner_of(record) == self._owner or is_forgetting(placed)
+
+
+def _owner_of(record: Any) -> str | None:
+    meta = getattr(record, "meta", record)
+    owner: str | None = getattr(meta, "owner", None)
+    return owner

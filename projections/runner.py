@@ -64,7 +64,7 @@ class RunnerConfig:
 
     def reader(self) -> ReaderConfig:
         """How the runner reads its topics."""
-        return ReaderConfig(self.bootstrap, self.fetch_max_wait_ms, self.poll_ms, self.max_records)
+        return ReaderConfig(self.bootstrap, self.fetch_max_wait_ms, poll_ms=self.poll_ms, max_records=self.max_records)
 
     def applier(self, view: View, schema: str, conn: AsyncConnection[Any], **how: Any) -> Applier:
         """A writer of one generation; ``how`` is for ``Applier``."""

@@ -36,7 +36,8 @@ def _config(target: Target, ring: Keyring) -> RunnerConfig:
 
 
 @asynccontextmanager
-async def _parts(target: Target, name: str) -> AsyncIterator[tuple[View, RunnerConfig]]:
+async def view_parts(target: Target, name: str) -> AsyncIterator[tuple[View, RunnerConfig]]:
+    """A view, and what it is run with."""
     settings = view_settings(target.settings, target.topics)
     async with open_keys(target.settings, target.dsn) as ring:
         yield build_views(settings, [name])[name], _config(target, ring)
@@ -44,13 +45,13 @@ async def _parts(target: Target, name: str) -> AsyncIterator[tuple[View, RunnerC
 
 async def verify_view(target: Target, name: str, progress: Progress) -> Report:
     """Compare a live view with one made from the log alone."""
-    async with _parts(target, name) as (view, config):
+    async with view_parts(target, name) as (view, config):
         return await rebuilding.verify(view, config, progress=progress)
 
 
 async def build_view(target: Target, name: str, from_scratch: bool, workers: int, progress: Progress) -> Report:
     """Make a view anew and leave it ready. Raises ProjectionError."""
-    async with _parts(target, name) as (view, config):
+    async with view_parts(target, name) as (view, config):
         load = _loader(target, config, workers)
         return await rebuilding.build(view, config, from_scratch=from_scratch, load=load, progress=progress)
 
@@ -59,7 +60,7 @@ async def rebuild_view(
     target: Target, name: str, force: bool, progress: Progress, *, from_scratch: bool = False, workers: int = 1
 ) -> Report:
     """Make a view anew and promote it. Raises ProjectionError."""
-    async with _parts(target, name) as (view, config):
+    async with view_parts(target, name) as (view, config):
         load = _loader(target, config, workers)
         return await rebuilding.rebuild(view, config, force=force, from_scratch=from_scratch, load=load, progress=progress)
 
@@ -107,26 +108,26 @@ async def keys_elsewhere(settings: Settings, dsn: str) -> AsyncIterator[Keys]:
 
 async def as_of_view(target: Target, name: str, at: datetime | Positions, progress: Progress) -> AsOf:
     """Build a view as it stood at a time, or before these records. Raises ProjectionError."""
-    async with _parts(target, name) as (view, config):
+    async with view_parts(target, name) as (view, config):
         places = await places_at(view, config, at) if isinstance(at, datetime) else at
         return await as_of(view, config, places, progress=progress)
 
 
 async def promote_view(target: Target, name: str, force: bool, progress: Progress) -> Report:
     """Make the ready generation live. Raises ProjectionError."""
-    async with _parts(target, name) as (view, config):
+    async with view_parts(target, name) as (view, config):
         return await promotion.promote(view, config, force=force, progress=progress)
 
 
 async def rollback_view(target: Target, name: str, progress: Progress) -> Switched:
     """Make the kept generation live again. Raises ProjectionError."""
-    async with _parts(target, name) as (view, config):
+    async with view_parts(target, name) as (view, config):
         return await promotion.rollback(view, config, progress=progress)
 
 
 async def drop_generation(target: Target, name: str, number: int) -> None:
     """Drop a generation that is not live. Raises ProjectionError."""
-    async with _parts(target, name) as (view, config):
+    async with view_parts(target, name) as (view, config):
         await promotion.drop(view, config, number)
 
 

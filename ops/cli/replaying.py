@@ -67,19 +67,25 @@ async def replay(target: Target, stretch: Stretch, out: IO[str], progress: Progr
         open_keys(target.settings, target.dsn, connections=1) as ring,
     ):
         await whose.look_up(ring.directory)
-        if whose.owner is not None and whose.reference is None and short != "inbox":
-            raise UsageError("nothing is known of this owner", "an owner is written default/user/u-1, user/u-1 or u-1")
+        if short != "inbox":
+            must_be_known(whose)
         every = await partitions_of(consumer, topic)
-        tps = _chosen(every, stretch.partitions)
+        tps = chosen_partitions(every, stretch.partitions)
         if whose.reference is not None and short in BY_OWNER:
             tps = [tp for tp in tps if tp.partition == partition_of(whose.reference, len(every))]
-        async for records in _portions(consumer, *await _bounds(consumer, tps, stretch), progress):
+        async for records in _portions(consumer, *await bounds(consumer, tps, stretch), progress):
             wanted = [item for item in map(shown, records) if whose.takes(item) and _is_of(item, stretch.types)]
             for item in await opened(ring.keys, wanted):
                 out.write(orjson.dumps(to_jsonable(as_json(item)), option=orjson.OPT_APPEND_NEWLINE).decode())
             written += len(wanted)
     out.flush()
     return written
+
+
+def must_be_known(whose: Whose) -> None:
+    """Raise UsageError for an owner of whom nothing is on the log."""
+    if whose.owner is not None and whose.reference is None:
+        raise UsageError("nothing is known of this owner", "an owner is written default/user/u-1, user/u-1 or u-1")
 
 
 def _must_be_types(short: str, types: Sequence[str]) -> None:
@@ -93,7 +99,8 @@ def _is_of(item: Shown, types: Sequence[str]) -> bool:
     return not types or item.kind in types
 
 
-def _chosen(every: Sequence[TopicPartition], partitions: Sequence[int]) -> list[TopicPartition]:
+def chosen_partitions(every: Sequence[TopicPartition], partitions: Sequence[int]) -> list[TopicPartition]:
+    """Those with these numbers, all where none is named. Raises UsageError."""
     by_number = {tp.partition: tp for tp in every}
     for number in partitions:
         if number not in by_number:
@@ -101,7 +108,7 @@ def _chosen(every: Sequence[TopicPartition], partitions: Sequence[int]) -> list[
     return [by_number[number] for number in sorted(set(partitions) or by_number)]
 
 
-async def _bounds(
+async def bounds(
     consumer: AIOKafkaConsumer, tps: list[TopicPartition], stretch: Stretch
 ) -> tuple[dict[TopicPartition, int], dict[TopicPartition, int]]:
     """First offset and the one behind the last, by partition; both inside what the topic holds now."""

@@ -103,3 +103,22 @@ def test_a_file_is_there_once_it_is_whole_closed_to_others_and_broken_records_ar
 )
 def test_what_cannot_be_replayed_is_told_with_what_would_be_right(inside: Inside, arguments: tuple[str, ...], says: str) -> None:
     assert says in " ".join(inside.fails("replay", *arguments, code=2).split())
+
+
+def test_a_stretch_can_be_folded_into_a_view_as_it_stood_where_the_stretch_begins(inside: Inside) -> None:
+    said(inside, "rut", "I keep two goats.", "I play the oboe.")
+    said(inside, "sol", "I keep bees on the roof.")
+    events = inside.ok("replay", "--topic", "events", "--from-offset", "0", "--owner", "rut").lines
+    place = ("--partition", str(events[1]["partition"]), "--from-offset", str(events[1]["offset"]), "--owner", "rut")
+    made = inside.ok("replay", "--topic", "events", *place, "--into", "thermal", "--json").json
+    assert made["view"] == "thermal"
+    assert made["tables"]["thermal_memory_archive"] >= 2
+    listed = inside.ok("generations", "thermal", "--json").json
+    assert [g["state"] for g in listed if g["generation"] == made["generation"]] == ["as-of"], "it is never the live one"
+    inside.ok("generations", "--drop", f"thermal/{made['generation']}")
+    refused = inside("replay", "--topic", "commands", "--from-offset", "0", "--into", "thermal")
+    assert refused.code == 2
+    assert "thermal is not made from memory.commands.v1" in refused.err
+    refused = inside("replay", "--topic", "events", "--from-offset", "0", "--into", "thermal", "--type", "MemoryAdded")
+    assert refused.code == 2
+    assert "--into excludes" in refused.err

@@ -60,12 +60,13 @@ def test_own_services_are_used_and_left_running(running: LocalServices) -> None:
     own = {
         "EMBERLOG_KAFKA_BOOTSTRAP": running.addresses.kafka_bootstrap,
         "EMBERLOG_POSTGRES_DSN": running.addresses.postgres_dsn,
+        "REDIS_URL": running.addresses.redis_url or "",
     }
     steps: list[str] = []
     with choose_services(environ=own, on_step=steps.append) as chosen:
         assert chosen.addresses == running.addresses
     assert steps[0].startswith("services: external")
-    assert running.status() == {"kafka": "healthy", "postgres": "healthy"}
+    assert running.status() == dict.fromkeys(("kafka", "postgres", "redis"), "healthy")
 
 
 def test_own_services_that_do_not_answer_are_an_error_without_the_password(running: LocalServices) -> None:
@@ -81,8 +82,8 @@ def test_own_services_that_do_not_answer_are_an_error_without_the_password(runni
 def test_embedded_services_are_chosen_started_and_ended(data_dir: Path) -> None:
     steps: list[str] = []
     with choose_services(data_dir, environ={"EMBERLOG_SERVICES": "embedded"}, on_step=steps.append):
-        assert LocalServices(data_dir).status() == {"kafka": "healthy", "postgres": "healthy"}
-    assert LocalServices(data_dir).status() == {"kafka": "stopped", "postgres": "stopped"}
+        assert LocalServices(data_dir).status() == dict.fromkeys(("kafka", "postgres", "redis"), "healthy")
+    assert LocalServices(data_dir).status() == dict.fromkeys(("kafka", "postgres", "redis"), "stopped")
     assert steps[0] == "services: embedded (EMBERLOG_SERVICES=embedded)"
 
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import pytest
 
 from projections import generation
-from projections.as_of import FILLING, STANDING, as_of, places_at
+from projections.as_of import FILLING, STANDING, Onward, as_of, places_at
 from projections.errors import NotOnLog
 from projections.rebuild import rebuild
 from projections.runner import RunnerConfig
@@ -80,6 +80,41 @@ async def test_what_was_forgotten_since_is_not_in_it_and_what_is_forgotten_later
     await broker.send(log.records[begin:])
     await follow(view, config, log)
     assert await contents() == {"stays"}
+
+
+@pytest.mark.parametrize("name", NAMES)
+async def test_a_stretch_replayed_into_it_makes_the_fold_to_its_end(
+    broker: Broker, config: RunnerConfig, views: dict[str, View], log: LogMaker, name: str
+) -> None:
+    view = views[name]
+    await fill(log, broker, 3)
+    await follow(view, config, log)
+    ends = log.ends(*{s.topic for s in view.sources})
+    found = await as_of(view, config, middle(view, log), onward=Onward(ends))
+    assert found.positions == ends
+    assert found.digest == (await rebuild(view, config)).live
+
+
+async def test_of_one_owner_only_that_owners_records_are_replayed_but_what_anybody_forgot_goes(
+    broker: Broker, config: RunnerConfig, views: dict[str, View], log: LogMaker
+) -> None:
+    view, ana, ben = views["thermal"], owner(), owner()
+    log.add(ana, "before, of one")
+    [gone] = log.add(ben, "forgotten within the stretch")
+    log.add(ben, "before, of the other")
+    at = log.ends(log.topics.events)
+    log.add(ana, "in the stretch, of one")
+    log.add(ben, "in the stretch, of the other")
+    log.forget(ben, gone)
+    until = log.ends(log.topics.events)
+    log.add(ana, "after it")
+    await broker.send(log.records)
+    await follow(view, config, log)
+    found = await as_of(view, config, at, onward=Onward(until, ana))
+    async with await generation.connect(config.dsn) as conn:
+        cursor = await conn.execute(f"SELECT original_content FROM {found.schema}.thermal_memory_archive")
+        contents = sorted(row[0] for row in await cursor.fetchall())
+    assert contents == ["before, of one", "before, of the other", "in the stretch, of one"]
 
 
 async def test_a_time_finds_the_places_of_its_records(

@@ -51,7 +51,6 @@ def as_of(
     """
     from ops.cli.bars import shown_bars
     from ops.cli.errors import UsageError
-    from ops.cli.out import console, plain, print_json
     from ops.cli.rebuilding import as_of_view, run
     from ops.cli.target import find_running
 
@@ -64,15 +63,22 @@ def as_of(
     with shown_bars(json) as begin:
         work = as_of_view(target, name, moment or places, begin(f"{name} as it stood"))
         found = run(work, f"{name} as of then", "nothing is left of it; begin again")
+    show(found, json, "as it stood")
+
+
+def show(found: AsOf, json: bool, how: str) -> None:
+    """Print what was made, and how to read and drop it."""
+    from ops.cli.out import console, plain, print_json
+
     if json:
         print_json(_as_json(found))
         return
-    rows = sum(found.digest.tables[table].rows for table in found.digest.tables)
+    rows = sum(table.rows for table in found.digest.tables.values())
     console().print(
         plain(
-            f"{name} as it stood is generation {found.generation}: {found.records} records folded, {rows} rows left, "
+            f"{found.view} {how} is generation {found.generation}: {found.records} records folded, {rows} rows left, "
             f"{found.seconds:.2f} s\nread it: SELECT … FROM {found.schema}.TABLE\n"
-            f"drop it: emberlog generations --drop {name}/{found.generation}"
+            f"drop it: emberlog generations --drop {found.view}/{found.generation}"
         ),
         soft_wrap=True,
     )
