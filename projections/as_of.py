@@ -82,7 +82,7 @@ async def as_of(
             new = await generation.create(conn, view, state=FILLING)
         try:
             async with Build(view, config, conn, new.schema, progress) as build:
-                records = await build.stand_at(positions)
+                records = await build.stand_at(positions, to_go_on=onward is not None)
             if onward is not None:
                 only = view if onward.owner is None else _OnlyOwner(view, onward.owner)
                 async with Build(only, config, conn, new.schema, progress) as build:

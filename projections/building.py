@@ -196,9 +196,12 @@ class Build:
             opening_seconds=self._applier.opening_s,
         )
 
-    async def stand_at(self, positions: Positions) -> int:
-        """Fold up to ``positions`` and no further, indexes made; how many records."""
-        await self._read_to(positions)
+    async def stand_at(self, positions: Positions, *, to_go_on: bool = False) -> int:
+        """Fold up to ``positions`` and no further, indexes made; how many records.
+
+        A slice that they cut is passed over for good, unless it is ``to_go_on`` from there.
+        """
+        await self._read_to(positions, settle=not to_go_on)
         await self._index()
         return self._loaded + self._applier.applied
 
@@ -241,7 +244,7 @@ class Build:
                 return positions, NOT_COMPARED
             return positions, await view_digest(self._conn, self._view, self._live.schema)
 
-    async def _read_to(self, target: Positions) -> None:
+    async def _read_to(self, target: Positions, *, settle: bool = True) -> None:
         """Fold everything below ``target`` and nothing at or above it."""
         applier, last_move = self._applier, time.monotonic()
         start = sum(applier.positions.values())
@@ -260,7 +263,8 @@ class Build:
                 last_move = time.monotonic()
             elif time.monotonic() - last_move > STALLED_S:
                 raise CatchUpTimeout(f"the log gave nothing for {STALLED_S:g} s before the live view's position was reached")
-        await applier.settle(target)
+        if settle:
+            await applier.settle(target)
 
     async def _index(self) -> None:
         """Make the secondary indexes, all of them or none, unless they are there: made by a loader, or before a kill."""

@@ -25,10 +25,10 @@ LOOK_S = 5.0
 class ReaderConfig:
     """How topics are read; times in milliseconds.
 
-    ``fetch_max_wait_ms`` bounds how long records of one partition can wait behind an idle fetch of the others: aiokafka sends such
-    a one where a partition's records were not taken within a tenth of a second. While the topics are quiet a fetch may stay open
-    for ``idle_wait_ms``, and still answers with the first record at once: asking fifty times a second for eight views costs a
-    sixth of a core for nothing.
+    ``fetch_max_wait_ms`` bounds how long records of one partition can wait behind an idle fetch of the others: aiokafka sends
+    such a one where a partition's records were not taken within a tenth of a second. While the topics are quiet a fetch may stay
+    open for ``idle_wait_ms``, and still answers with the first record at once: asking fifty times a second for eight views costs
+    a sixth of a core for nothing.
     """
 
     bootstrap: str

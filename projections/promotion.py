@@ -14,6 +14,7 @@ from typing import Any
 from psycopg import AsyncConnection
 
 from projections import generation
+from projections.as_of import FILLING, STANDING
 from projections.building import Build, Progress, Report, exclusive, taken_up
 from projections.errors import OtherFold, WrongState
 from projections.log_reader import KafkaLog
@@ -95,7 +96,8 @@ async def drop(view: View, config: RunnerConfig, number: int) -> None:
     async with exclusive(view, config) as conn:
         if (await generation.live(conn, view.name)).number == number:
             raise WrongState(f"generation {number} of view {view.name} is live: promote another one, or roll back, before")
-        numbers = [each.number for each in await generation.in_state(conn, view.name, "building", "ready", "kept")]
+        beside = ("building", "ready", "kept", FILLING, STANDING)
+        numbers = [each.number for each in await generation.in_state(conn, view.name, *beside)]
         if number not in numbers:
             raise WrongState(f"view {view.name} has no generation {number}: see `emberlog generations {view.name}`")
         if not await generation.drop(conn, view.name, number):

@@ -53,7 +53,9 @@ async def _ends_of(target: Target, topic: str, stretch: Stretch) -> tuple[Positi
     async with topic_reader(target.bootstrap) as consumer:
         every = await partitions_of(consumer, topic)
         first, end = await bounds(consumer, every, stretch)
+        behind = await consumer.end_offsets(every)
         named = chosen_partitions(every, stretch.partitions)
+    first = {tp: min(first[tp], behind[tp]) for tp in every}
     last = {tp: max(first[tp], end[tp]) if tp in named else first[tp] for tp in every}
     return _by_name(first), _by_name(last)
 

@@ -116,9 +116,9 @@ def test_a_stretch_can_be_folded_into_a_view_as_it_stood_where_the_stretch_begin
     listed = inside.ok("generations", "thermal", "--json").json
     assert [g["state"] for g in listed if g["generation"] == made["generation"]] == ["as-of"], "it is never the live one"
     inside.ok("generations", "--drop", f"thermal/{made['generation']}")
-    refused = inside("replay", "--topic", "commands", "--from-offset", "0", "--into", "thermal")
+    refused = inside.run("replay", "--topic", "commands", "--from-offset", "0", "--into", "thermal")
     assert refused.code == 2
     assert "thermal is not made from memory.commands.v1" in refused.err
-    refused = inside("replay", "--topic", "events", "--from-offset", "0", "--into", "thermal", "--type", "MemoryAdded")
+    refused = inside.run("replay", "--topic", "events", "--from-offset", "0", "--into", "thermal", "--type", "MemoryAdded")
     assert refused.code == 2
     assert "--into excludes" in refused.err

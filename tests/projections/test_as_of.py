@@ -10,6 +10,7 @@ import pytest
 from projections import generation
 from projections.as_of import FILLING, STANDING, Onward, as_of, places_at
 from projections.errors import NotOnLog
+from projections.promotion import drop
 from projections.rebuild import rebuild
 from projections.runner import RunnerConfig
 from projections.view import View
@@ -135,7 +136,7 @@ async def test_a_time_finds_the_places_of_its_records(
     assert set((await places_at(view, config, datetime(2000, 1, 1, tzinfo=UTC))).values()) == {0}
 
 
-async def test_it_is_neither_promoted_nor_gone_on_with_nor_in_the_way_of_a_rebuild(
+async def test_it_is_neither_promoted_nor_gone_on_with_nor_in_the_way_of_a_rebuild_and_can_be_dropped(
     broker: Broker, config: RunnerConfig, views: dict[str, View], log: LogMaker
 ) -> None:
     view = views["thermal"]
@@ -146,6 +147,8 @@ async def test_it_is_neither_promoted_nor_gone_on_with_nor_in_the_way_of_a_rebui
     assert report.equal
     async with await generation.connect(config.dsn) as conn:
         assert await states(conn, "thermal") == [(1, "kept"), (found.generation, STANDING), (3, "live")]
+        await drop(view, config, found.generation)
+        assert await states(conn, "thermal") == [(1, "kept"), (3, "live")]
 
 
 async def test_what_a_killed_one_left_is_dropped_by_the_next(
