@@ -106,8 +106,8 @@ def test_what_cannot_be_replayed_is_told_with_what_would_be_right(inside: Inside
 
 
 def test_a_stretch_can_be_folded_into_a_view_as_it_stood_where_the_stretch_begins(inside: Inside) -> None:
-    said(inside, "rut", "I moved to Quito in autumn.", "I am afraid of spiders.")
-    said(inside, "sol", "I am allergic to bees.")
+    for who, what in (("rut", "Keeps two goats"), ("rut", "Plays the oboe"), ("sol", "Keeps bees on the roof")):
+        inside.ok("remember", what, "--owner", who)
     events = inside.ok("replay", "--topic", "events", "--from-offset", "0", "--owner", "rut").lines
     place = ("--partition", str(events[1]["partition"]), "--from-offset", str(events[1]["offset"]), "--owner", "rut")
     made = inside.ok("replay", "--topic", "events", *place, "--into", "thermal", "--json").json
