@@ -15,8 +15,9 @@ from ops.receipts import Receipts
 from ops.settings import Settings
 from ops.tombstones import replayed
 from ops.view_settings import view_settings
-from ops.wiring import ERASING, OnReady, registered_schemas, runner_config, working_set_config
+from ops.wiring import ERASING, OnReady, redis_url, registered_schemas, runner_config, working_set_config
 from projections.current_publisher import CurrentPublisher
+from projections.hot_renewal import renewals
 from projections.runner import ProjectionRunner, RunnerConfig
 from projections.sqlite.follower import SqliteFollower
 from projections.views import build_views
@@ -65,13 +66,16 @@ async def run_projector(
                 first.append(ProjectionRunner(ring.erasing(settings.topics), erasing, partitions))
             # of the processes that share it, one is enough
             if ERASING in names and (partitions is None or 0 in partitions):
-                beside["receipts"] = Receipts(bootstrap, dsn, keys, settings.topics, settings.backup_retention_days)
+                days = settings.backup_retention_days
+                beside["receipts"] = Receipts(bootstrap, dsn, keys, settings.topics, days, redis_url(settings))
             if "current" in views and (partitions is None or 0 in partitions):
                 running = runner_config(bootstrap, dsn, ring, stalled_s)
                 beside["publisher of current memories"] = CurrentPublisher(views["current"], settings.topics, running)
             if settings.capture_sqlite is not None and CaptureView.name in views and (partitions is None or 0 in partitions):
                 reading = runner_config(bootstrap, dsn, ring, stalled_s).reader()
                 beside["capture in SQLite"] = SqliteFollower(CaptureView(config), settings.capture_sqlite, reading, ring.keys)
+            if partitions is None or 0 in partitions:
+                beside |= {f"vector index of {name}": renewal for name, renewal in renewals(views, dsn).items()}
             working_set = working_set_config(settings, bootstrap, ring) if WORKING_SET in names else None
             if working_set is not None and (partitions is None or 0 in partitions):
                 beside[WORKING_SET] = WorkingSetRunner(working_set)

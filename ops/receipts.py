@@ -2,6 +2,9 @@
 
 A side effect, so it is no part of any projection. What was sent is sent again until the log has the receipt: the commands' ids
 follow from the forgetting, so each is decided once.
+
+The working set, where a Redis is configured, is one of these stores. Its position is read from Redis itself: one that has lost
+everything, or came back older, is behind again, and while it is made anew it has none.
 """
 
 from __future__ import annotations
@@ -17,11 +20,13 @@ from typing import Any
 import psycopg
 import structlog
 from psycopg.rows import class_row
+from redis.exceptions import RedisError
 
-from ops.forgetting.stores import BACKUPS
+from ops.forgetting.stores import BACKUPS, WORKING_SET
 from projections.checkpoint import position_of
 from projections.errors import is_outage
 from projections.kept import unfinished_cleared
+from projections.working_set import WorkingSet, connect, prefix_of
 from schemas import ids
 from schemas.topics import INBOX_RETENTION_MS, Topics
 from schemas.types import CommandMeta, ConfirmCleared, IssueReceipt, StoreOutcome
@@ -65,25 +70,42 @@ class Open:
 class Receipts:
     """Issues receipts until ``stop`` is set. ``keys_dsn`` is the key store's database, ``dsn`` that of the views.
 
-    ``backups_days`` is how long the operator keeps backups, None where that was not declared.
+    ``backups_days`` is how long the operator keeps backups, None where that was not declared; ``redis_url`` the working set's
+    Redis, None where there is none.
     """
 
-    def __init__(self, bootstrap: str, dsn: str, keys_dsn: str, topics: Topics, backups_days: int | None = None) -> None:
+    def __init__(
+        self,
+        bootstrap: str,
+        dsn: str,
+        keys_dsn: str,
+        topics: Topics,
+        backups_days: int | None = None,
+        redis_url: str | None = None,
+    ) -> None:
         self._bootstrap, self._dsn, self._keys_dsn, self._topics = bootstrap, dsn, keys_dsn, topics
         self._backups_days = backups_days
+        self._redis = None if redis_url is None else connect(redis_url)
+        self._stores = VIEWS if redis_url is None else (*VIEWS, WORKING_SET)
         self._sent: dict[str, float] = {}
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until told to stop; an outage only pauses it."""
-        while not stop.is_set():
-            try:
-                await self._work(stop)
-            except psycopg.Error as error:
-                if not is_outage(error):
-                    raise
-                await self._wait(error)
-            except kafka.OUTAGE_ERRORS as error:
-                await self._wait(error)
+        try:
+            while not stop.is_set():
+                try:
+                    await self._work(stop)
+                except psycopg.Error as error:
+                    if not is_outage(error):
+                        raise
+                    await self._wait(error)
+                except kafka.OUTAGE_ERRORS as error:
+                    await self._wait(error)
+                except RedisError as error:
+                    await self._wait(error)
+        finally:
+            if self._redis is not None:
+                await self._redis.aclose()
 
     async def _wait(self, error: BaseException) -> None:
         log.warning("receipts wait", error=type(error).__name__)
@@ -101,28 +123,38 @@ class Receipts:
                 self._sent = {forgotten.forget_id: self._sent.get(forgotten.forget_id, -math.inf) for forgotten in found}
                 for forgotten in found:
                     if time.monotonic() - self._sent[forgotten.forget_id] > AGAIN_S and await self._followed(views, forgotten):
-                        for command in commands(forgotten, self._topics, self._backups_days):
+                        for command in commands(forgotten, self._topics, self._backups_days, self._stores):
                             await producer.send(command)
                         self._sent[forgotten.forget_id] = time.monotonic()
                         log.info("a forgetting was confirmed", memories=forgotten.memories, keys=forgotten.keys)
                 await asyncio.sleep(POLL_S)
 
     async def _followed(self, views: psycopg.AsyncConnection[Any], forgotten: Open) -> bool:
-        """Whether every view has passed the event, and no unfinished rebuild holds what it took away."""
+        """Whether every view and the working set have passed the event, and no unfinished rebuild holds what it took away."""
         topic, partition, offset = self._topics.events, forgotten.partition, forgotten.event_offset
         for view in VIEWS:
             position = await position_of(views, view, topic, partition)
             if position <= offset or not await unfinished_cleared(views, view, topic, partition, offset):
                 return False
-        return True
+        return self._redis is None or await working_set_passed(
+            WorkingSet(self._redis, prefix_of(self._topics.prefix)), self._topics, partition, offset
+        )
 
 
-def commands(forgotten: Open, topics: Topics, backups_days: int | None) -> Sequence[ConfirmCleared | IssueReceipt]:
-    """What the stores confirm, and the receipt. All but the time of asking follows from the arguments."""
+async def working_set_passed(working_set: WorkingSet, topics: Topics, partition: int, offset: int) -> bool:
+    """Whether the working set stands behind this place of the log now; not while it is lost or made anew. Raises RedisError."""
+    positions = await working_set.positions(topics)
+    return positions is not None and positions[topics.events, partition] > offset
+
+
+def commands(
+    forgotten: Open, topics: Topics, backups_days: int | None, stores: Sequence[str] = VIEWS
+) -> Sequence[ConfirmCleared | IssueReceipt]:
+    """What the keys, ``stores`` and topics confirm, and the receipt. All but the time of asking follows from the arguments."""
     inbox_until = forgotten.asked_at + timedelta(milliseconds=INBOX_RETENTION_MS)
     outcomes = [
         StoreOutcome("keys", forgotten.keys),
-        *(StoreOutcome(view, forgotten.memories) for view in VIEWS),
+        *(StoreOutcome(store, forgotten.memories) for store in stores),
         # purged behind admission; in a partition where nothing follows, its last segment stays until then
         StoreOutcome(topics.inbox, 0, inbox_until),
     ]

@@ -236,7 +236,12 @@ class Settings(BaseSettings):
         le=1,
     )
     memory_hot_days: int = _setting(
-        "MEMORY_HOT_DAYS", 30, "Days after which a memory may leave the hot tier, that of the vector index.", ge=1, le=36_500
+        "MEMORY_HOT_DAYS",
+        30,
+        "Days, in event time, that memories, messages and summaries are in the hot tier, over which the graph has a vector index."
+        " The projector renews it as time goes by; after changing this: `emberlog reindex`.",
+        ge=1,
+        le=36_500,
     )
     graph_backend: Literal["postgres"] = _setting(
         "GRAPH_BACKEND", "postgres", "Where traces and edges stand: postgres. neo4j comes with a later version."

@@ -18,4 +18,5 @@ def view_settings(settings: Settings, topics: Topics | None = None) -> ViewSetti
         embedding_precision=settings.embedding_precision,
         embedding_dim=WordLlamaEmbedder.dimensions if built_in else settings.embedding_dim,
         salience_threshold=settings.memory_salience_write_threshold,
+        hot_days=settings.memory_hot_days,
     )

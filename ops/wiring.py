@@ -220,7 +220,12 @@ def runner_config(bootstrap: str, dsn: str, ring: Keyring, stalled_s: float = ST
 
 def working_set_config(settings: Settings, bootstrap: str, ring: Keyring) -> WorkingSetConfig | None:
     """What the working set's runner needs; None where no Redis is configured."""
-    if settings.redis_url is None:
+    url = redis_url(settings)
+    if url is None:
         return None
-    url, ttl_s = settings.redis_url.get_secret_value(), settings.redis_focus_ttl_seconds
-    return WorkingSetConfig(bootstrap, url, settings.topics, ring.keys, ttl_s)
+    return WorkingSetConfig(bootstrap, url, settings.topics, ring.keys, settings.redis_focus_ttl_seconds)
+
+
+def redis_url(settings: Settings) -> str | None:
+    """The address of the working set's Redis, with its password; None where there is none."""
+    return None if settings.redis_url is None else settings.redis_url.get_secret_value()

@@ -14,12 +14,13 @@ import contextlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from psycopg import AsyncConnection
 from psycopg.errors import LockNotAvailable
 
-from projections import checkpoint, generation, tables
+from projections import checkpoint, generation, hot_tier, tables
 from projections.applier import Applier
 from projections.digest import ViewDigest, view_digest
 from projections.errors import CatchUpTimeout, RebuildRunning
@@ -85,7 +86,9 @@ async def exclusive(view: View, config: RunnerConfig) -> AsyncIterator[AsyncConn
                     yield conn
                     return
             if time.monotonic() > deadline:
-                raise RebuildRunning(f"somebody rebuilds, promotes or verifies view {view.name} already: wait until that is done")
+                raise RebuildRunning(
+                    f"somebody rebuilds, promotes, verifies or reindexes view {view.name} already: wait until that is done"
+                )
             await asyncio.sleep(0.1)
 
 
@@ -207,6 +210,8 @@ class Build:
 
     async def leave(self, new: Generation, state: str) -> None:
         """Give the build ``state`` at the exact position of the live tables: from there on these forget for it, too."""
+        if state == "ready":
+            await self._hot()
         async with self._level():
             await generation.mark(self._conn, new, state)
 
@@ -215,6 +220,7 @@ class Build:
 
         Raises CatchUpTimeout where readers never let go; the build is left in state ``otherwise``.
         """
+        await self._hot()
         for _ in range(generation.PROMOTE_ATTEMPTS):
             try:
                 async with self._level():
@@ -283,6 +289,10 @@ class Build:
                 await self._conn.execute(statement)
         for table in self._view.tables:
             await self._conn.execute(f"ANALYZE {self._schema}.{table.name}")
+
+    async def _hot(self) -> None:
+        """The hot tier's index as of today, before anybody reads."""
+        await hot_tier.renew(self._conn, self._view, self._schema, datetime.now(UTC))
 
     async def _more(self, positions: Positions) -> bool:
         ends = await self._reader.ends()

@@ -9,13 +9,14 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 import psycopg
 from psycopg import AsyncConnection
 from psycopg.errors import InvalidTableDefinition, LockNotAvailable
 
-from projections import tables
+from projections import hot_tier, tables
 from projections.errors import NotInstalled
 from projections.vectors import fitting
 from projections.view import View
@@ -80,6 +81,7 @@ async def install(dsn: str, views: Sequence[View]) -> None:
             else:
                 generation = await create(conn, view, state="live")
                 await _build(conn, tables.create_indexes(view, generation.schema))
+                await hot_tier.renew(conn, view, generation.schema, datetime.now(UTC))
                 await publish(conn, view, generation)
 
 

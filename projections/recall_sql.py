@@ -2,7 +2,9 @@
 
 Vector part: exact cosine similarity over one owner's vectors. ``+ 0`` keeps the planner from ever using an approximate index over
 all owners, which silently loses answers under an owner filter. Stored numbers may be float16; they are compared as float32, so a
-query's vector is not rounded. Vectors of messages and summaries stand beside those of memories and take no part.
+query's vector is not rounded: rounded to float16 it would change the order (on 10,000 random vectors from the 90th place on). The
+distance is an output of what sorts by it, else it is computed twice for each row. Vectors of messages and summaries stand
+beside those of memories and take no part.
 
 Text part: BM25 inside the owner, with the owner's own document frequencies, on PostgreSQL's stems. A query word counts as one
 term with its English and its Spanish stem as alternatives; stop words of the language of which the query has more are left out.
@@ -70,10 +72,11 @@ by_text AS MATERIALIZED (
 
 _VECTOR = f"""
 by_vector AS MATERIALIZED (
-    SELECT trace_id AS id, 1 - (vec::vector <=> %(vector)s::vector) AS similarity
-    FROM memory_embedding
-    WHERE owner = %(owner)s AND kind = 'memory' AND head = %(head)s AND model = %(model)s AND dimensions = %(dimensions)s
-    ORDER BY (vec::vector <=> %(vector)s::vector) + 0 LIMIT {VECTOR_POOL}
+    SELECT id, 1 - distance AS similarity FROM (
+        SELECT trace_id AS id, (vec::vector <=> %(vector)s::vector) + 0 AS distance FROM memory_embedding
+        WHERE owner = %(owner)s AND kind = 'memory' AND head = %(head)s AND model = %(model)s AND dimensions = %(dimensions)s
+        ORDER BY distance LIMIT {VECTOR_POOL}
+    ) nearest
 )"""
 
 _NO_VECTOR = "by_vector AS (SELECT NULL::uuid AS id, NULL::float8 AS similarity WHERE false)"
@@ -108,11 +111,13 @@ SEARCH_BY_TEXT = f"WITH {_TEXT}, {_NO_VECTOR}, {_FUSED}"
 
 NEAREST = f"""
 WITH near AS MATERIALIZED (
-    SELECT a.id, a.original_content, 1 - (e.vec::vector <=> %(vector)s::vector) AS score, 0 AS part
-    FROM memory_embedding e JOIN thermal_memory_archive a ON a.id = e.trace_id AND a.owner = e.owner
-    WHERE e.owner = %(owner)s AND e.kind = 'memory' AND e.head = %(head)s AND e.model = %(model)s
-        AND e.dimensions = %(dimensions)s
-    ORDER BY (e.vec::vector <=> %(vector)s::vector) + 0, a.id LIMIT %(limit)s
+    SELECT id, original_content, 1 - distance AS score, 0 AS part FROM (
+        SELECT a.id, a.original_content, (e.vec::vector <=> %(vector)s::vector) + 0 AS distance
+        FROM memory_embedding e JOIN thermal_memory_archive a ON a.id = e.trace_id AND a.owner = e.owner
+        WHERE e.owner = %(owner)s AND e.kind = 'memory' AND e.head = %(head)s AND e.model = %(model)s
+            AND e.dimensions = %(dimensions)s
+        ORDER BY distance, id LIMIT %(limit)s
+    ) nearest
 ),
 newest AS MATERIALIZED (
     SELECT id, original_content, added_offset FROM thermal_memory_archive

@@ -31,6 +31,18 @@ class Column:
     null: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class HotIndex:
+    """An HNSW index over the column ``vec`` of what is not older than ``days`` by ``created_at``, and as ``where`` says besides.
+
+    Only vectors of ``dimensions`` numbers are in it. ``projections.hot_tier`` makes it, and makes it anew as time goes by.
+    """
+
+    dimensions: int
+    days: int
+    where: str
+
+
 @dataclass(frozen=True, eq=False)
 class Table:
     """A table of a view. ``generated`` are columns that follow from others and stay out of digests."""
@@ -55,6 +67,8 @@ class Table:
     """False where others than the fold write, too, such as an outbox that is emptied: digests leave it out."""
     guard: Guard | None = None
     """Who reads which of its rows, where they are not all for everybody whom the public name is open to."""
+    hot: HotIndex | None = None
+    """An index that moves with the time, beside ``indexes``."""
 
     @cached_property
     def names(self) -> tuple[str, ...]:
@@ -119,8 +133,8 @@ class Target:
 class ViewSettings:
     """What views need to know. ``audit_key`` makes the owner hashes of the audit log; it is none of the owners' keys.
 
-    ``embedding_precision`` is that of stored vectors; those of ``embedding_dim`` numbers get an index in the hot tier. A message
-    of at least ``salience_threshold`` (0 to 1) is a trace.
+    ``embedding_precision`` is that of stored vectors; those of ``embedding_dim`` numbers get an index in the hot tier, while they
+    are not older than ``hot_days``. A message of at least ``salience_threshold`` (0 to 1) is a trace.
     """
 
     topics: Topics = field(default_factory=Topics)
@@ -128,6 +142,7 @@ class ViewSettings:
     embedding_precision: Precision = "fp16"
     embedding_dim: int = 768
     salience_threshold: float = 0.35
+    hot_days: int = 30
 
 
 class View(Protocol):

@@ -21,6 +21,8 @@ from schemas.topics import Topics
 
 BACKUPS = "backups"
 """Name in receipts of the operator's backups and snapshots, which nothing here reaches and nothing here searches: they expire."""
+WORKING_SET = "working set"
+"""Its name here and in receipts."""
 ALL_TABLES = "*"
 """In place of a table's name: all of the database that no other store names."""
 
@@ -164,7 +166,7 @@ def table_stores(generations: Iterable[tuple[str, int]], *, key_store: bool = Fa
 def key_value_stores(topics: Topics) -> list[Store]:
     """The stores in Redis."""
     prefix = prefix_of(topics.prefix)
-    return [Store("working set", Kind.KEY_VALUES, "recent messages and memories", Forgets.PROJECTION, (prefix,))]
+    return [Store(WORKING_SET, Kind.KEY_VALUES, "recent messages and memories", Forgets.PROJECTION, (prefix,))]
 
 
 def file_stores() -> Sequence[Store]:

@@ -14,14 +14,12 @@ import numpy as np
 from projections.rows import Int4, Row, Rows, Wanted, table_of
 from projections.vector_records import Key, check_vector, id_of
 from projections.vectors import Vector
-from projections.view import Table
+from projections.view import HotIndex, Table
 from projections.views.graph_rows import ERASED, FORGOTTEN, GONE, HOT, MEMORY, MESSAGE, TRACE, Erased, Forgotten, Gone, Trace
 from schemas.errors import BrokenRecord
 from schemas.types import MemoryEmbedding, MessageEmbedding
 from schemas.vectors import Precision, unpack
 
-MAX_INDEXED = {"halfvec": 4_000, "vector": 2_000}
-"""pgvector's limits for HNSW."""
 LARGEST_HALF = 65_504.0
 _KEY = ("trace_id", "head", "model")
 # in the row, not aside: the exact scan inside an owner reads every vector of that owner
@@ -58,11 +56,11 @@ class Waiting(Row, frozen=True):
 
 
 class Vectors:
-    """The two tables. ``precision`` is that of the numbers in them; of ``dimensions`` the hot tier has an HNSW index."""
+    """The two tables, of numbers of ``precision``. Those of ``dimensions`` have an HNSW index while they are hot."""
 
-    def __init__(self, precision: Precision, dimensions: int) -> None:
+    def __init__(self, precision: Precision, dimensions: int, hot_days: int) -> None:
         self._half = precision == "fp16"
-        self.kept = _kept_table("halfvec" if self._half else "vector", dimensions)
+        self.kept = _kept_table("halfvec" if self._half else "vector", HotIndex(dimensions, hot_days, f"tier = '{HOT}'"))
         self.waiting = _waiting_table("halfvec" if self._half else "vector")
 
     def check(self, key: bytes | None, record: MemoryEmbedding | MessageEmbedding) -> None:
@@ -162,14 +160,18 @@ class Vectors:
                 rows.remove(self.waiting, waiting.trace_id, waiting.head, waiting.model)
 
 
-def _kept_table(type: str, dimensions: int) -> Table:
-    hot = f"USING hnsw ((vec::{type}({dimensions})) {type}_cosine_ops) WHERE tier = '{HOT}' AND dimensions = {dimensions}"
-    # an owner's vectors lie together after a rebuild: the exact scan reads them all
-    indexes = ("(owner, kind)", hot) if dimensions <= MAX_INDEXED[type] else ("(owner, kind)",)
+def _kept_table(type: str, hot: HotIndex) -> Table:
     made = table_of(
-        Kept, "memory_embedding", key=_KEY, lookups=("trace_id", "owner"), indexes=indexes, clustered=True, tuning=_INLINE
+        Kept,
+        "memory_embedding",
+        key=_KEY,
+        lookups=("trace_id", "owner"),
+        # an owner's vectors lie together after a rebuild: the exact scan reads them all
+        indexes=("(owner, kind)",),
+        clustered=True,
+        tuning=_INLINE,
     )
-    return _with_type(made, type)
+    return replace(_with_type(made, type), hot=hot)
 
 
 def _waiting_table(type: str) -> Table:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
+import redis
 
-from ops.forgetting.stores import ALL_TABLES, table_stores, topic_stores
+from ops.forgetting.stores import ALL_TABLES, WORKING_SET, table_stores, topic_stores
 from ops.local.postgres import dsn_with
 from ops.local.services import LocalServices
 from ops.receipts import VIEWS
+from projections.working_set import prefix_of
 from schemas.topics import Topics
-from tests.cli.support import Cli, Inside, until
+from tests.cli.support import Cli, Inside, addresses, until
 
 QUIRK = "Quillon keeps seven violet umbrellas"
 
@@ -80,7 +83,7 @@ def test_a_receipt_says_what_went_where_and_what_stays(running: Cli, inside: Ins
     forgotten = inside.ok("forget", memory, "--owner", "fg-rex", "--json").json
     receipt = inside.ok("receipt", forgotten["forget_id"], "--wait", "30", "--json").json
     done = {s["store"]: s["removed"] for s in receipt["stores"] if s["pending_until"] is None}
-    assert done == {"keys": 1, **dict.fromkeys(VIEWS, 1)}
+    assert done == {"keys": 1, **dict.fromkeys((*VIEWS, WORKING_SET), 1)}
     assert [s["store"] for s in receipt["stores"] if s["pending_until"]] == ["conversation.inbox.v1"]
     assert receipt["remaining_message_ids"] == []
     shown = inside.ok("receipt", receipt["receipt_id"])
@@ -130,6 +133,29 @@ def test_a_proof_says_what_is_where_before_and_after_a_forget(running: Cli, insi
     assert after.code == (1 if found(after.json) else 0)
     for done in (before, after, told):
         assert "umbrella" not in (done.out + done.err).lower()
+
+
+def test_a_proof_finds_what_the_working_set_should_have_forgotten(running: Cli, inside: Inside, tmp_path: Path) -> None:
+    quirk = "Elidor alphabetises eleven lanterns"
+    [memory] = remembered(inside, "fg-eli", quirk)
+    forgotten = inside.ok("forget", memory, "--owner", "fg-eli", "--json").json
+    inside.ok("receipt", forgotten["forget_id"], "--wait", "30")
+    said = tmp_path / "said.txt"
+    said.write_text(quirk)
+    prove = ("forget", "--prove", "--content-file", str(said), "--json")
+    assert "working set" not in found(inside.run(*prove).json)
+    url = addresses(running).redis_url
+    assert url is not None
+    with redis.Redis.from_url(url) as left:
+        key = f"{prefix_of('')}{reference(running, 'fg-eli')}"
+        left.hset(key, f"memory:{memory}", json.dumps({"memory_id": memory, "text": quirk}))
+        done = inside.run(*prove)
+        left.hdel(key, f"memory:{memory}")
+        left.bgrewriteaof()
+    [store] = [store for store in done.json["stores"] if store["store"] == "working set"]
+    assert (done.code, store["found"]) == (1, 1)
+    assert store["findings"][0]["place"].startswith(f"{key} value ")
+    assert "a view still has it" in done.err
 
 
 def test_a_proof_of_what_was_never_said_finds_it_nowhere(inside: Inside) -> None:

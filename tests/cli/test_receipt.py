@@ -15,14 +15,15 @@ import pytest
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
+from ops.forgetting.stores import WORKING_SET
 from ops.keyring import set_up_keys
 from ops.local.addresses import ServiceAddresses
 from ops.local.postgres import dsn_with, ensure_database
-from ops.receipts import Open, commands
+from ops.receipts import VIEWS, Open, commands
 from ops.settings import load_settings
 from schemas import ids
 from schemas.topics import Topics
-from schemas.types import IssueReceipt
+from schemas.types import ConfirmCleared, IssueReceipt
 from tests.cli.support import Inside
 
 ASKED = datetime.now(UTC) - timedelta(days=3)
@@ -88,6 +89,14 @@ def test_backups_that_have_expired_are_said_to_be_over(store: Inside) -> None:
     keep(store, issued(2))
     said = line_of(store.ok("receipt", "f-1").out, "backups")
     assert said == f"backups over since {ASKED + timedelta(days=2):%Y-%m-%d}, as you kept them 2 days"
+
+
+def test_the_working_set_is_named_only_where_there_is_one() -> None:
+    without = commands(FORGOTTEN, Topics(), None)
+    beside = commands(FORGOTTEN, Topics(), None, (*VIEWS, WORKING_SET))
+    confirmed = [command.outcome.store for command in beside if isinstance(command, ConfirmCleared)]
+    assert [command.outcome.store for command in without if isinstance(command, ConfirmCleared)] == ["keys", *VIEWS]
+    assert confirmed == ["keys", *VIEWS, WORKING_SET]
 
 
 def test_where_nobody_said_how_long_backups_live_a_line_says_how_to_have_the_date(store: Inside) -> None:

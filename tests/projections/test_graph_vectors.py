@@ -256,7 +256,7 @@ async def test_a_database_without_halfvec_has_vector_instead(fresh_database: str
         assert rows == [("vector", "[0.60009766,0.7998047]")]
 
 
-async def test_the_hot_tier_has_an_index_that_recall_inside_an_owner_never_uses(store: Store) -> None:
+async def test_recall_inside_an_owner_never_uses_the_index_of_the_hot_tier(store: Store) -> None:
     """At any price: sequential scans and sorts are switched off, so that the planner takes the index wherever it can."""
     ana = owner()
     [memory] = store.log.add(ana, "one")
@@ -272,7 +272,8 @@ async def test_the_hot_tier_has_an_index_that_recall_inside_an_owner_never_uses(
         async def plan(query: str) -> str:
             return "\n".join(row[0] for row in await (await conn.execute(b"EXPLAIN " + query.encode(), named)).fetchall())
 
-        hot = "SELECT trace_id FROM memory_embedding WHERE tier = 'hot' AND dimensions = 768 "
-        assert "using memory_embedding_1 " in await plan(hot + "ORDER BY vec::halfvec(768) <=> %(vector)s::halfvec(768) LIMIT 5")
+        hot = "SELECT trace_id FROM memory_embedding WHERE tier = 'hot' AND dimensions = 768 AND created_at >= '2100-01-01' "
+        nearest = "ORDER BY vec::halfvec(768) <=> %(vector)s::halfvec(768) LIMIT 5"
+        assert "using memory_embedding_hot_768_" in await plan(hot + nearest)
         for query in (recall_sql.SEARCH, recall_sql.NEAREST):
-            assert "using memory_embedding_1 " not in await plan(query)
+            assert "_hot_" not in await plan(query)
