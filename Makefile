@@ -72,7 +72,7 @@ prove: jars ## the full sizes of the proofs, with their figures; takes long
 	@$(BIN)/pytest -m prove -s
 
 bench: jars ## each benchmark at a small size
-	@for name in freshness locomo decide project; do \
+	@for name in freshness locomo decide project rebuild; do \
 		$(SAY) "benchmark $$name"; $(BIN)/python -m benchmarks.$$name --small; done
 
 lint: $(STAMP) ## ruff: rules and format

@@ -96,32 +96,40 @@ class _Turn:
         return ids.turn_id(self.owner.reference, str(self.number))
 
 
-async def write_history(services: Services, events: int, progress: Progress, seed: int = 1) -> int:
-    """Put the history on its topics; the number of vectors and tombstones beside the events."""
-    history = _History(services, max(20, events // EVENTS_PER_OWNER), seed)
-    await make_known(services.target.settings, services.dsn, (f"default/user/{LABEL}-{i}" for i in range(history.size)))
-    async with open_keys(services.target.settings, services.dsn) as ring:
-        with progress.bar("writing a history", events) as show:
-            while history.events < events:
-                await history.write(ring, min(BATCH, events - history.events))
-                show(history.events)
-        for at in range(0, len(history.destroyed), 10_000):
-            keys = await ring.keys.for_sealing(history.destroyed[at : at + 10_000])
-            async with ring.database.transaction() as connection:
-                await connection.execute(_DESTROY.encode(), ([key.key_id for key in keys.values() if key is not None],))
-    return history.beside
+class History:
+    """A history that grows. ``events`` and ``beside``, the vectors and tombstones, count what stands on the topics."""
 
-
-class _History:
     def __init__(self, services: Services, owners: int, seed: int) -> None:
         self.size, self.events, self.beside = owners, 0, 0
-        self.destroyed: list[Subject] = []
+        self._destroyed: list[Subject] = []
         self._topics, self._bootstrap = services.topics, services.bootstrap
+        self._settings, self._dsn = services.target.settings, services.dsn
         self._rnd, self._vectors = random.Random(seed), np.random.default_rng(seed)
         self._owners = [_Owner(fixed_reference(f"default/user/{LABEL}-{i}")) for i in range(owners)]
         self._turns = 0
 
-    async def write(self, ring: Keyring, count: int) -> None:
+    @classmethod
+    async def begin(cls, services: Services, events: int, seed: int = 1) -> History:
+        """Nothing yet, for as many owners as so many events want."""
+        history = cls(services, max(20, events // EVENTS_PER_OWNER), seed)
+        names = (f"default/user/{LABEL}-{i}" for i in range(history.size))
+        await make_known(history._settings, history._dsn, names)
+        return history
+
+    async def grow(self, events: int, progress: Progress) -> None:
+        """Put more on the topics, up to so many events in all; then destroy the keys of what was forgotten."""
+        async with open_keys(self._settings, self._dsn) as ring:
+            with progress.bar("writing a history", events) as show:
+                while self.events < events:
+                    await self._write(ring, min(BATCH, events - self.events))
+                    show(self.events)
+            for at in range(0, len(self._destroyed), 10_000):
+                keys = await ring.keys.for_sealing(self._destroyed[at : at + 10_000])
+                async with ring.database.transaction() as connection:
+                    await connection.execute(_DESTROY.encode(), ([key.key_id for key in keys.values() if key is not None],))
+        self._destroyed.clear()
+
+    async def _write(self, ring: Keyring, count: int) -> None:
         """The next ``count`` events."""
         turns, steps = [], 0
         while steps < count:
@@ -160,7 +168,7 @@ class _History:
             memory = self._rnd.choice(owner.memories)
         if kind == "forgotten":
             owner.memories.remove(memory)
-            self.destroyed += memory.statements
+            self._destroyed += memory.statements
         if kind in ("reheated", "forgotten"):
             return _Step(kind, memory, "", None)
         said = " and the ".join(self._rnd.choices(WORDS, k=9))

@@ -2,60 +2,102 @@
 
 (a) `raw_copy`: the final rows, sent as they are by binary COPY into bare tables, then the same keys and indexes.
 (b) `TempMerge`: a consumer that folds a batch, sends its rows by COPY to a temporary table and merges them from there.
-(d) `RowByRow`: a consumer that folds one event at a time and upserts its rows, each event with its offset in a transaction.
+(c) stands in `benchmarks.rebuild_eventsourcing`.
+(d) `row_by_row`: a consumer that folds one event at a time and upserts its rows, each event with its offset in a transaction.
 """
 
 from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import IO, Any
 
 import psycopg
 from psycopg import AsyncConnection
 
+from benchmarks.rebuild_ours import is_hnsw
+from benchmarks.rebuild_part import Part
 from projections import folding, generation, tables
-from projections.applier import Applier
 from projections.bulk import Build
 from projections.folding import FoldingView
-from projections.intake import Reader
 from projections.log_reader import KafkaLog
+from projections.owners import NamesOwners
 from projections.records import Placed, Positions
 from projections.rows import Changes, Rows, Wanted
 from projections.runner import RunnerConfig
 from projections.vectors import register_vector
-from projections.view import Table, Target
-from schemas.sealing import opening
+from projections.view import Table, Target, View
 
 CHUNK = 1_048_576
+MAINTENANCE_WORK_MEM = "256MB"
+"""As the bulk loader has it."""
 
 
 # -- (a)
 
 
-def raw_copy(dsn: str, builds: Sequence[Build]) -> tuple[float, int]:
-    """Seconds and rows: the rows of ``builds`` into tables beside them, which are dropped again."""
-    seconds, rows = 0.0, 0
+@dataclass(frozen=True, slots=True)
+class Raw:
+    """Seconds by view, HNSW indexes left out, which stand in ``hnsw`` by name; rows in all."""
+
+    seconds: Mapping[str, float]
+    rows: int
+    hnsw: Mapping[str, Mapping[str, Any]]
+
+    @property
+    def total(self) -> float:
+        """Seconds of all views."""
+        return sum(self.seconds.values())
+
+
+def raw_copy(dsn: str, builds: Sequence[Build]) -> Raw:
+    """The rows of ``builds`` into tables beside them, which are dropped again."""
+    seconds: dict[str, float] = {}
+    hnsw: dict[str, Mapping[str, Any]] = {}
+    rows = 0
     with psycopg.connect(dsn, autocommit=True) as conn:
-        conn.execute("SET synchronous_commit = off; SET maintenance_work_mem = '256MB'")
+        conn.execute(f"SET synchronous_commit = off; SET maintenance_work_mem = '{MAINTENANCE_WORK_MEM}'".encode())
         for build in builds:
             beside = f"{build.schema}_raw"
-            for statement in tables.create_generation(build.view, beside):
+            for statement in (*tables.create_generation(build.view, beside), *tables.strip(build.view, beside)):
                 conn.execute(statement.encode())
-            for statement in tables.strip(build.view, beside):
-                conn.execute(statement.encode())
-            for table in (*tables.SERVICE_TABLES, *build.view.tables):
-                spent, count = _copied(conn, table, build.schema, beside)
-                seconds, rows = seconds + spent, rows + count
-            began = time.perf_counter()
-            names = [table.name for table in (*tables.SERVICE_TABLES, *build.view.tables)]
-            after = [*tables.add_keys(build.view, beside), *tables.create_indexes(build.view, beside, cluster=False)]
-            for statement in (*after, *(f"ANALYZE {beside}.{name}" for name in names)):
-                conn.execute(statement.encode())
-            seconds += time.perf_counter() - began
+            copied = [_copied(conn, table, build.schema, beside) for table in _tables(build)]
+            rows += sum(count for _, count in copied)
+            seconds[build.view.name] = sum(spent for spent, _ in copied) + _indexed(conn, build, beside, hnsw)
             conn.execute(f"DROP SCHEMA {beside} CASCADE".encode())
-    return seconds, rows
+    return Raw(seconds, rows, hnsw)
+
+
+def _tables(build: Build) -> tuple[Table, ...]:
+    return (*tables.SERVICE_TABLES, *build.view.tables)
+
+
+def _indexed(conn: psycopg.Connection[Any], build: Build, schema: str, hnsw: dict[str, Mapping[str, Any]]) -> float:
+    """Seconds of keys, indexes and statistics; those of HNSW indexes go into ``hnsw`` instead."""
+    seconds = 0.0
+    after = [*tables.add_keys(build.view, schema), *tables.create_indexes(build.view, schema, cluster=False)]
+    for statement in (*after, *(f"ANALYZE {schema}.{table.name}" for table in _tables(build))):
+        began = time.perf_counter()
+        conn.execute(statement.encode())
+        spent = time.perf_counter() - began
+        if is_hnsw(statement):
+            hnsw[statement.split()[2]] = {"seconds": spent, **_about(conn, schema, statement.split()[2])}
+        else:
+            seconds += spent
+    return seconds
+
+
+def _about(conn: psycopg.Connection[Any], schema: str, index: str) -> dict[str, Any]:
+    """Vectors in an HNSW index, and the operator class that it is for."""
+    row = conn.execute(
+        "SELECT c.reltuples::bigint, o.opcname FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid "
+        "JOIN pg_opclass o ON o.oid = i.indclass[0] WHERE i.indexrelid = %s::regclass",
+        (f"{schema}.{index}",),
+    ).fetchone()
+    assert row is not None
+    return {"vectors": row[0], "operators": row[1], "maintenance_work_mem": MAINTENANCE_WORK_MEM}
 
 
 def _copied(conn: psycopg.Connection[Any], table: Table, source: str, target: str) -> tuple[float, int]:
@@ -88,8 +130,8 @@ class TempMerge:
 
     def __init__(self, view: FoldingView) -> None:
         self._view = view
-        self.name, self.version, self.tables, self.sources, self.check = (
-            view.name, view.version, view.tables, view.sources, view.check
+        self.name, self.version, self.tables, self.sources, self.check, self.opens = (
+            view.name, view.version, view.tables, view.sources, view.check, view.opens
         )  # fmt: skip
 
     async def apply(self, target: Target, batch: Sequence[Placed]) -> None:
@@ -100,11 +142,28 @@ class TempMerge:
             await _merge(target, table, [*changes.changed, *changes.added])
 
 
-async def _folded(view: FoldingView, target: Target, batch: Iterable[Placed]) -> Rows:
+class NamingTempMerge(TempMerge):
+    """Of a view that asks for owners in clear."""
+
+    def __init__(self, view: FoldingView, names: NamesOwners) -> None:
+        super().__init__(view)
+        self.owners_in = names.owners_in
+
+
+def _merging(view: View) -> TempMerge:
+    assert isinstance(view, FoldingView)
+    return NamingTempMerge(view, view) if isinstance(view, NamesOwners) else TempMerge(view)
+
+
+async def _folded(view: FoldingView, target: Target, batch: Sequence[Placed]) -> Rows:
     wanted, rows = Wanted(), Rows(view.tables)
     for placed in batch:
         view.wants(wanted, placed)
     await folding.load(target, wanted, rows)
+    further = Wanted()
+    for placed in batch:
+        view.wants_next(further, rows, placed)
+    await folding.load(target, further, rows)
     for placed in batch:
         view.fold(rows, placed)
     return rows
@@ -122,7 +181,7 @@ async def _merge(target: Target, table: Table, rows: Sequence[Any]) -> None:
     keys = ", ".join(f'"{n}"' for n in table.key)
     await target.conn.execute(
         f"INSERT INTO {target.name(table)} ({table.quoted}) SELECT {table.quoted} FROM {name} "
-        f"ON CONFLICT ({keys}) DO UPDATE SET {change}".encode()
+        f"ON CONFLICT ({keys}) {f'DO UPDATE SET {change}' if change else 'DO NOTHING'}".encode()
     )
 
 
@@ -131,12 +190,11 @@ def _renamed(table: Table, name: str) -> Table:
 
 
 async def temp_merge(config: RunnerConfig, builds: Sequence[Build], until: Positions) -> float:
-    """Seconds: every view in its own pass, as a consumer of it reads. Secondary indexes come after."""
+    """Seconds: every view in its own pass, as a consumer of it reads. Secondary indexes come after, but no HNSW."""
     began = time.perf_counter()
     for build in builds:
-        assert isinstance(build.view, FoldingView)
         async with await generation.connect(config.dsn) as conn:
-            applier = Applier(TempMerge(build.view), build.schema, conn, keys=config.keys)
+            applier = config.applier(_merging(build.view), build.schema, conn)
             await applier.claim()
             target = {tp: end for tp, end in until.items() if tp in applier.positions}
             async with KafkaLog(config.bulk_reader(), build.view.sources) as reader:
@@ -146,9 +204,15 @@ async def temp_merge(config: RunnerConfig, builds: Sequence[Build], until: Posit
                     for at in range(0, len(records), config.max_records):
                         await applier.apply(records[at : at + config.max_records])
                 await applier.settle(target)
-            for statement in tables.create_indexes(build.view, build.schema, cluster=False):
-                await conn.execute(statement.encode())
+            await index(conn, build)
     return time.perf_counter() - began
+
+
+async def index(conn: AsyncConnection[Any], build: Build) -> None:
+    """Make the secondary indexes other than HNSW."""
+    for statement in tables.create_indexes(build.view, build.schema, cluster=False):
+        if not is_hnsw(statement):
+            await conn.execute(statement.encode())
 
 
 def _is_short(positions: Positions, target: Positions) -> bool:
@@ -158,18 +222,16 @@ def _is_short(positions: Positions, target: Positions) -> bool:
 # -- (d)
 
 
-async def row_by_row(config: RunnerConfig, builds: Sequence[Build], records: Mapping[str, int]) -> float:
-    """Seconds for the first ``records`` of each topic, values opened beforehand and not counted."""
+async def row_by_row(config: RunnerConfig, builds: Sequence[Build], part: Part) -> float:
+    """Seconds for a part of the history."""
     seconds = 0.0
     for build in builds:
-        assert isinstance(build.view, FoldingView)
         async with await generation.connect(config.dsn) as conn:
             await register_vector(conn)
-            for topic in sorted({source.topic for source in build.view.sources}):
-                for placed in await _opened(config, build.view, topic, records.get(topic, 0)):
-                    began = time.perf_counter()
-                    await _one(conn, build, placed)
-                    seconds += time.perf_counter() - began
+            for placed in part.of(build.view):
+                began = time.perf_counter()
+                await _one(conn, build, placed)
+                seconds += time.perf_counter() - began
     return seconds
 
 
@@ -184,17 +246,3 @@ async def _one(conn: AsyncConnection[Any], build: Build, placed: Placed) -> None
             f"UPDATE {build.schema}.checkpoint SET next_offset = %s WHERE topic = %s AND partition = %s".encode(),
             (placed.offset + 1, placed.topic, placed.partition),
         )
-
-
-async def _opened(config: RunnerConfig, view: FoldingView, topic: str, limit: int) -> list[Placed]:
-    """The first records of a topic, as far as the view takes them."""
-    found: list[Placed] = []
-    sources = [source for source in view.sources if source.topic == topic]
-    async with KafkaLog(config.reader(), sources) as reader:
-        await reader.seek({(topic, p): 0 for p in range(sources[0].partitions)})
-        intake = Reader(sources)
-        while len(found) < limit and (records := await reader.next()):
-            found += [placed for candidate in intake.take(records).candidates for placed in candidate.events]
-    found = found[:limit]
-    open_one = await opening(config.keys, [placed.record for placed in found if placed.record is not None])
-    return [Placed(p.topic, p.partition, p.offset, p.key, None if p.record is None else open_one(p.record)) for p in found]
