@@ -40,7 +40,8 @@ from tests.line.support.waiting import until
 SEALED_TOPICS = ("conversation", "commands", "events", "embeddings", "parked")
 BROKEN = 4
 IN_CLEAR = {
-    "thermal_memory_archive", "memory_mention", "memory_version", "memory_trace", "waiting_message", "parked_work", "user_brain"
+    "thermal_memory_archive", "memory_mention", "memory_version", "memory_trace", "waiting_message", "parked_work", "user_brain",
+    "interactions", "capture_session", "mem0_memories",
 }  # fmt: skip
 """Tables that are there to be searched and shown."""
 
