@@ -17,8 +17,8 @@ from projections import generation
 from projections.building import Build, Progress, Report, exclusive, taken_up
 from projections.errors import OtherFold, WrongState
 from projections.log_reader import KafkaLog
-from projections.rebuild import Begun, promoted
 from projections.runner import RunnerConfig
+from projections.together import Begun, promoted
 from projections.view import View
 
 
