@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -22,18 +22,18 @@ from psycopg.errors import LockNotAvailable
 
 from projections import checkpoint, generation, hot_tier, tables
 from projections.applier import Applier
+from projections.bulk import Filled
 from projections.digest import ViewDigest, view_digest
 from projections.errors import CatchUpTimeout, RebuildRunning
 from projections.generation import Generation
 from projections.log_reader import KafkaLog
 from projections.records import Positions
 from projections.runner import RunnerConfig
+from projections.vectors import fitting
 from projections.view import View
 
 Progress = Callable[[int, int], None]
 """Called with offsets read and offsets to read."""
-Loader = Callable[[View, str, Positions, Progress | None], Awaitable[int]]
-"""Fills a generation that is still empty (view, schema), bare tables and checkpoint, up to the positions; the records folded."""
 
 STALLED_S = 30.0
 """A log that gives nothing for so long although there should be more: CatchUpTimeout."""
@@ -119,7 +119,7 @@ async def taken_up(conn: AsyncConnection[Any], found: Generation) -> Generation:
 
 
 class Build:
-    """The generation in ``schema``, being filled: by ``load`` while it is empty, then record by record."""
+    """The generation in ``schema``, being filled record by record; ``filled`` says what was done in bulk before."""
 
     def __init__(
         self,
@@ -128,16 +128,16 @@ class Build:
         conn: AsyncConnection[Any],
         schema: str,
         progress: Progress | None = None,
-        load: Loader | None = None,
+        filled: Filled | None = None,
     ) -> None:
         self._view, self._config, self._conn, self._schema = view, config, conn, schema
-        self._progress, self._load = progress, load
+        self._progress, self._filled = progress, filled
         self._began = time.monotonic()
         self._stack = contextlib.AsyncExitStack()
         self._applier: Applier
         self._reader: KafkaLog
         self._live: Generation
-        self._loaded = 0
+        self._loaded = 0 if filled is None else filled.records.get(view.name, 0)
         self._resumed = False
         self._indexed = False
 
@@ -145,7 +145,7 @@ class Build:
         async with self._stack:
             self._live = await generation.live(self._conn, self._view.name)
             self._reader = await self._stack.enter_async_context(KafkaLog(self._config.bulk_reader(), self._view.sources))
-            await self._fill()
+            self._resumed = await self._goes_on()
             writer = await self._stack.enter_async_context(await generation.connect(self._config.dsn))
             self._applier = self._config.applier(self._view, self._schema, writer)
             await self._applier.claim()
@@ -156,14 +156,11 @@ class Build:
     async def __aexit__(self, *exc: object) -> None:
         await self._stack.aclose()
 
-    async def _fill(self) -> None:
-        own = await checkpoint.positions(self._conn, self._schema)
-        self._resumed = any(own.values())
-        if self._load is not None and not self._resumed:
-            await self._reader.seek(own)  # LogTruncated before anything is done
-            live = await checkpoint.positions(self._conn, self._live.schema)
-            target = live if any(live.values()) else await self._reader.ends()
-            self._loaded = await self._load(self._view, self._schema, target, self._progress)
+    async def _goes_on(self) -> bool:
+        """Whether another one had begun."""
+        if self._filled is not None:
+            return self._filled.resumed and self._view.name in self._filled.positions
+        return any((await checkpoint.positions(self._conn, self._schema)).values())
 
     async def compare(self, new: Generation | None) -> Report:
         """Bring the build to where the live tables stood at one moment, and compare both at that moment's positions.
@@ -195,7 +192,7 @@ class Build:
             resumed=self._resumed,
             records=self._loaded + self._applier.applied,
             skipped=await self._skipped(),
-            seconds=time.monotonic() - self._began,
+            seconds=time.monotonic() - self._began + self._filling_s(),
             opening_seconds=self._applier.opening_s,
         )
 
@@ -285,7 +282,7 @@ class Build:
         if cursor.rowcount:
             return
         async with self._conn.transaction():
-            for statement in tables.create_indexes(self._view, self._schema):
+            for statement in await fitting(self._conn, tables.create_indexes(self._view, self._schema)):
                 await self._conn.execute(statement)
         for table in self._view.tables:
             await self._conn.execute(f"ANALYZE {self._schema}.{table.name}")
@@ -293,6 +290,10 @@ class Build:
     async def _hot(self) -> None:
         """The hot tier's index as of today, before anybody reads."""
         await hot_tier.renew(self._conn, self._view, self._schema, datetime.now(UTC))
+
+    def _filling_s(self) -> float:
+        """Of the whole pass, which other views may have had a part in."""
+        return 0.0 if self._filled is None else self._filled.read_s + self._filled.fold_s + self._filled.index_s
 
     async def _more(self, positions: Positions) -> bool:
         ends = await self._reader.ends()

@@ -56,6 +56,12 @@ async def positions(
     return {(topic, partition): offset for topic, partition, offset, _, _ in rows}
 
 
+async def is_retired(conn: AsyncConnection[Any], schema: str) -> bool:
+    """Whether no runner may write to a generation: it was live before, or a load in bulk did not come to its end."""
+    row = await (await conn.execute(f"SELECT bool_or(retired) FROM {schema}.checkpoint")).fetchone()
+    return row is not None and bool(row[0])
+
+
 async def position_of(conn: AsyncConnection[Any], view: str, topic: str, partition: int) -> int:
     """Next offset of one partition in the live generation of ``view``; 0 where the view does not read it."""
     query = f"SELECT next_offset FROM public.emberlog_{view}_checkpoint WHERE topic = %s AND partition = %s"

@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from msgspec.structs import astuple
 from psycopg.types.json import Jsonb
@@ -40,6 +40,16 @@ class FoldingView(ABC):
     """Whether ``projections.bulk`` may fill it: what a record touches belongs to its owner (of parked work: to its entry)."""
     chained: ClassVar[tuple[Table, ...]] = ()
     """Tables whose rows hang together by partition and not by owner: ``chain`` adds them, and no fold looks at one again."""
+    _given: tuple[Any, ...]
+
+    def __new__(cls, *given: Any) -> Self:
+        made = super().__new__(cls)
+        made._given = given
+        return made
+
+    def __reduce__(self) -> tuple[type[Self], tuple[Any, ...]]:
+        # a view in another process must have the tables that its module has there: they are told apart by identity
+        return type(self), self._given
 
     def check(self, placed: Placed) -> None:  # noqa: B027 - most tables take whatever the contract allows
         """Raise ContractError for a record that the tables cannot take; it is skipped and recorded."""

@@ -18,8 +18,8 @@ from projections.as_of import FILLING, STANDING
 from projections.building import Build, Progress, Report, exclusive, taken_up
 from projections.errors import OtherFold, WrongState
 from projections.log_reader import KafkaLog
-from projections.rebuild import Begun, promoted
 from projections.runner import RunnerConfig
+from projections.together import Begun, promoted
 from projections.view import View
 
 

@@ -4,46 +4,30 @@
     report = await build(view, config)               # a new generation, ready for ``projections.promotion.promote``
     report = await rebuild(view, config)             # the same, promoted when the digests are equal
 
+``projections.together`` does it with several views in one pass. With ``bulk`` a generation that is empty is filled in bulk first.
 Readers and the running runner go on all the while. The runner notices a promotion at its next compare-and-set. A build that ended
 too soon, by a kill or an outage, is gone on with by the next one, from its checkpoint.
 """
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import AsyncIterator
-from dataclasses import dataclass, replace
-from typing import Any
-
-from psycopg import AsyncConnection
-from psycopg.errors import LockNotAvailable
-
-from projections import generation
-from projections.building import Build, Loader, Progress, Report, exclusive, taken_up
-from projections.errors import DigestMismatch
-from projections.generation import Generation
+from projections.building import Progress, Report
+from projections.bulk import Bulk
 from projections.runner import RunnerConfig
+from projections.together import Outcome, Watch, rebuild_all, verify_all
 from projections.view import View
 
-__all__ = ["Begun", "Loader", "Progress", "Report", "build", "promoted", "rebuild", "verify"]
+__all__ = ["Progress", "Report", "build", "rebuild", "verify"]
 
 
-async def verify(view: View, config: RunnerConfig, *, progress: Progress | None = None) -> Report:
+async def verify(view: View, config: RunnerConfig, *, bulk: Bulk | None = None, progress: Progress | None = None) -> Report:
     """Rebuild into a scratch schema, compare, drop it. Never changes the live tables; look at ``report.equal``.
 
     Raises RebuildRunning, LogTruncated, NotInstalled, CatchUpTimeout.
     """
-    async with exclusive(view, config) as conn:
-        await generation.drop_scratch(conn, view.name)
-        schema = generation.scratch_of(view.name)
-        try:
-            async with conn.transaction():
-                await generation.create_schema(conn, view, schema)
-            async with Build(view, config, conn, schema, progress) as work:
-                return await work.compare(None)
-        finally:
-            with contextlib.suppress(LockNotAvailable):
-                await generation.drop_scratch(conn, view.name)
+    watch = _One(progress)
+    await verify_all([view], config, bulk=bulk, watch=watch)
+    return watch.report()
 
 
 async def build(
@@ -51,7 +35,7 @@ async def build(
     config: RunnerConfig,
     *,
     from_scratch: bool = False,
-    load: Loader | None = None,
+    bulk: Bulk | None = None,
     progress: Progress | None = None,
 ) -> Report:
     """Build a generation beside the live one, compare, and leave it ready to be promoted, equal or not: look at ``report``.
@@ -59,9 +43,9 @@ async def build(
     Goes on with a generation that is unfinished or ready already, unless ``from_scratch``, or it is of another version of the
     fold. Raises RebuildRunning, LogTruncated, NotInstalled, CatchUpTimeout.
     """
-    async with _begun(view, config, from_scratch, load, progress) as begun:
-        await begun.work.leave(begun.new, "ready")
-        return begun.report
+    watch = _One(progress)
+    await rebuild_all([view], config, from_scratch=from_scratch, bulk=bulk, watch=watch)
+    return watch.report()
 
 
 async def rebuild(
@@ -70,7 +54,7 @@ async def rebuild(
     *,
     force: bool = False,
     from_scratch: bool = False,
-    load: Loader | None = None,
+    bulk: Bulk | None = None,
     progress: Progress | None = None,
 ) -> Report:
     """Build like ``build`` and promote; the generation before is kept, older ones are dropped.
@@ -79,55 +63,29 @@ async def rebuild(
     ``force``: only for live tables that are known to be wrong. Tables of another version of the fold are not compared, they are
     meant to differ. Raises also RebuildRunning, LogTruncated, NotInstalled, CatchUpTimeout.
     """
-    async with _begun(view, config, from_scratch, load, progress) as begun:
-        return await promoted(begun, force)
+    watch = _One(progress)
+    await rebuild_all([view], config, promote=True, force=force, from_scratch=from_scratch, bulk=bulk, watch=watch)
+    return watch.report()
 
 
-@dataclass(frozen=True, slots=True)
-class Begun:
-    """A generation that was brought up to the live one and compared."""
+class _One(Watch):
+    """What comes of one view."""
 
-    view: View
-    conn: AsyncConnection[Any]
-    work: Build
-    new: Generation
-    report: Report
+    def __init__(self, progress: Progress | None) -> None:
+        self._progress = progress
+        self._outcome: Outcome
 
+    def begin(self, what: str) -> Progress:
+        """The same for all of its work."""
+        return self._progress or super().begin(what)
 
-async def promoted(begun: Begun, force: bool) -> Report:
-    """Make it live where it is equal, else leave it ready. Raises DigestMismatch, CatchUpTimeout."""
-    report, name = begun.report, begun.view.name
-    if report.compared and not report.equal and not force:
-        await begun.work.leave(begun.new, "ready")
-        raise DigestMismatch(
-            f"the rebuilt {name} differs from the live one in {', '.join(report.differing)} at equal positions; the live tables "
-            f"were left alone, and generation {begun.new.number} is ready. If the live ones were tampered with or damaged: "
-            f"emberlog promote {name} --force"
-        )
-    await begun.work.promote(begun.new, "ready")
-    await generation.drop_old(begun.conn, name)
-    return replace(report, promoted=True)
+    def found(self, outcome: Outcome) -> None:
+        """It is done."""
+        self._outcome = outcome
 
-
-@contextlib.asynccontextmanager
-async def _begun(
-    view: View, config: RunnerConfig, from_scratch: bool, load: Loader | None, progress: Progress | None
-) -> AsyncIterator[Begun]:
-    async with exclusive(view, config) as conn:
-        new = await _taken_up(conn, view, from_scratch)
-        async with Build(view, config, conn, new.schema, progress, load) as work:
-            yield Begun(view, conn, work, new, await work.compare(new))
-
-
-async def _taken_up(conn: AsyncConnection[Any], view: View, from_scratch: bool) -> Generation:
-    """A generation in state ``building``: the one that another build left, or a new one. There is no other beside it then."""
-    await generation.drop_scratch(conn, view.name)
-    found = await generation.in_state(conn, view.name, "building", "ready")
-    mine = next((each for each in found if each.fold_version == view.version and not from_scratch), None)
-    for other in found:
-        if other is not mine:
-            await generation.drop(conn, view.name, other.number)
-    if mine is None:
-        async with conn.transaction():
-            return await generation.create(conn, view)
-    return await taken_up(conn, mine)
+    def report(self) -> Report:
+        """Raises what went wrong."""
+        if self._outcome.error is not None:
+            raise self._outcome.error
+        assert self._outcome.report is not None
+        return self._outcome.report

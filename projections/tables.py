@@ -6,6 +6,7 @@ A generation of view ``thermal`` is schema ``thermal_g<N>``. It holds the view's
 - ``owner_position``  last accepted sequence and its cause by owner (the acceptance rule's memory)
 - ``owner_alarm``     owners whose log has a gap: parked, loudly
 - ``view_problem``    records that were skipped, and why
+- ``loaded_bucket``   only while it is filled in bulk: the parts of the log that were loaded
 The public schema shows each view table under its own name, and the service tables as ``emberlog_<view>_<table>``.
 """
 
@@ -111,9 +112,11 @@ def create_indexes(view: View, schema: str, *, cluster: bool = True) -> list[str
     statements = []
     for table in view.tables:
         name = f"{schema}.{table.name}"
-        statements += [f"CREATE INDEX {table.name}_{n} ON {name} {index}" for n, index in enumerate(table.indexes)]
+        made = [f"CREATE INDEX {table.name}_{n} ON {name} {index}" for n, index in enumerate(table.indexes)]
         if table.clustered and cluster:
-            statements.append(f"CLUSTER {name} USING {table.name}_0")
+            # at once after its own index: CLUSTER makes all that are there anew
+            made.insert(1, f"CLUSTER {name} USING {table.name}_0")
+        statements += made
     return statements
 
 

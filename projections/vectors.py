@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from psycopg import AsyncConnection
+from psycopg import AsyncConnection, Connection
 from psycopg.abc import Buffer
 from psycopg.adapt import Dumper, Loader
 from psycopg.pq import Format
@@ -23,6 +23,7 @@ from projections.view import Table
 _HEAD = struct.Struct(">hh")
 _NUMBERS = {"halfvec": ">f2", "vector": ">f4"}
 """How each type writes a number. The last is the one that a statement's parameter has; PostgreSQL casts it as a column wants."""
+_TYPES = "SELECT a.attname, t.typname FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid WHERE a.attrelid = %s::regclass"
 
 
 class Vector:
@@ -79,19 +80,34 @@ async def register_vector(conn: AsyncConnection[Any]) -> None:
 
 async def wire_types(conn: AsyncConnection[Any], schema: str, table: Table) -> list[str]:
     """Types of the table's columns for binary COPY: of vectors those that this generation has, whatever is set by now."""
-    types = [column.type for column in table.columns]
-    if _NUMBERS.keys().isdisjoint(types):
-        return types
-    cursor = await conn.execute(
-        "SELECT a.attname, t.typname FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid WHERE a.attrelid = %s::regclass",
-        (f"{schema}.{table.name}",),
-    )
-    found = dict(await cursor.fetchall())
+    if _NUMBERS.keys().isdisjoint(table.types):
+        return list(table.types)
+    cursor = await conn.execute(_TYPES, (f"{schema}.{table.name}",))
+    return _of_vectors(table, dict(await cursor.fetchall()))
+
+
+def sent_types(conn: Connection[Any], schema: str, table: Table) -> list[str]:
+    """``wire_types`` on a connection that waits."""
+    if _NUMBERS.keys().isdisjoint(table.types):
+        return list(table.types)
+    return _of_vectors(table, dict(conn.execute(_TYPES, (f"{schema}.{table.name}",)).fetchall()))
+
+
+def _of_vectors(table: Table, found: Mapping[str, str]) -> list[str]:
     return [found[column.name] if column.type in _NUMBERS else column.type for column in table.columns]
 
 
 async def fitting(conn: AsyncConnection[Any], statements: Sequence[str]) -> list[str]:
     """``statements`` for this database: with ``vector`` in place of ``halfvec`` where pgvector is older than that (0.7)."""
-    if any("halfvec" in statement for statement in statements) and await TypeInfo.fetch(conn, "halfvec") is None:
-        return [re.sub(r"\bhalfvec", "vector", statement) for statement in statements]
-    return list(statements)
+    lacks = any("halfvec" in statement for statement in statements) and await TypeInfo.fetch(conn, "halfvec") is None
+    return _full(statements) if lacks else list(statements)
+
+
+def fitted(conn: Connection[Any], statements: Sequence[str]) -> list[str]:
+    """``fitting`` on a connection that waits."""
+    lacks = any("halfvec" in statement for statement in statements) and TypeInfo.fetch(conn, "halfvec") is None
+    return _full(statements) if lacks else list(statements)
+
+
+def _full(statements: Sequence[str]) -> list[str]:
+    return [re.sub(r"\bhalfvec", "vector", statement) for statement in statements]

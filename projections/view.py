@@ -75,6 +75,10 @@ class Table:
         return tuple(c.name for c in self.columns)
 
     @cached_property
+    def types(self) -> tuple[str, ...]:
+        return tuple(c.type for c in self.columns)
+
+    @cached_property
     def quoted(self) -> str:
         return quoted(self.names)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from functools import partial
@@ -14,19 +14,22 @@ from ops.cli.target import Target
 from ops.keyring import Keyring, open_keys
 from ops.settings import Settings
 from ops.view_settings import view_settings
-from projections import generation, listing, promotion
+from projections import generation, listing, promotion, together
 from projections import rebuild as rebuilding
 from projections.as_of import AsOf, as_of, places_at
+from projections.bulk import Bulk
 from projections.listing import Listed
 from projections.promotion import Switched
-from projections.rebuild import Loader, Progress, Report
+from projections.rebuild import Progress, Report
 from projections.records import Positions
 from projections.runner import RunnerConfig
+from projections.together import Watch
 from projections.view import View
 from projections.views import build_views
 from schemas.sealing import Keys
 
 T = TypeVar("T")
+Text = str | Callable[[], str]
 REBUILDING = "rebuilding"
 """Folder of a rebuild's working files, in the data folder: records as they are on the log."""
 
@@ -37,63 +40,50 @@ def _config(target: Target, ring: Keyring) -> RunnerConfig:
 
 @asynccontextmanager
 async def view_parts(target: Target, name: str) -> AsyncIterator[tuple[View, RunnerConfig]]:
-    """A view, and what it is run with."""
-    settings = view_settings(target.settings, target.topics)
+    async with _all_parts(target, [name]) as ([view], config):
+        yield view, config
+
+
+@asynccontextmanager
+async def _all_parts(target: Target, names: Sequence[str]) -> AsyncIterator[tuple[list[View], RunnerConfig]]:
+    views = build_views(view_settings(target.settings, target.topics), names)
     async with open_keys(target.settings, target.dsn) as ring:
-        yield build_views(settings, [name])[name], _config(target, ring)
+        yield list(views.values()), _config(target, ring)
 
 
-async def verify_view(target: Target, name: str, progress: Progress) -> Report:
-    """Compare a live view with one made from the log alone."""
-    async with view_parts(target, name) as (view, config):
-        return await rebuilding.verify(view, config, progress=progress)
+def _bulk(target: Target, workers: int) -> Bulk:
+    """How empty generations are filled."""
+    opened = partial(keys_elsewhere, target.settings, target.dsn)
+    return Bulk(target.settings.data_dir / REBUILDING, workers, opened if workers > 1 else None)
 
 
-async def build_view(target: Target, name: str, from_scratch: bool, workers: int, progress: Progress) -> Report:
-    """Make a view anew and leave it ready. Raises ProjectionError."""
-    async with view_parts(target, name) as (view, config):
-        load = _loader(target, config, workers)
-        return await rebuilding.build(view, config, from_scratch=from_scratch, load=load, progress=progress)
+async def verify_views(target: Target, names: Sequence[str], watch: Watch) -> None:
+    """Compare live views with what is made from the log alone, in one pass."""
+    async with _all_parts(target, names) as (views, config):
+        await together.verify_all(views, config, bulk=_bulk(target, 1), watch=watch)
 
 
-async def rebuild_view(
-    target: Target, name: str, force: bool, progress: Progress, *, from_scratch: bool = False, workers: int = 1
-) -> Report:
+async def rebuild_views(
+    target: Target,
+    names: Sequence[str],
+    watch: Watch,
+    *,
+    promote: bool = False,
+    force: bool = False,
+    from_scratch: bool = False,
+    workers: int = 1,
+) -> None:
+    """Make views anew, in one pass, and leave them ready or promote them."""
+    async with _all_parts(target, names) as (views, config):
+        await together.rebuild_all(
+            views, config, promote=promote, force=force, from_scratch=from_scratch, bulk=_bulk(target, workers), watch=watch
+        )
+
+
+async def rebuild_view(target: Target, name: str, force: bool, progress: Progress) -> Report:
     """Make a view anew and promote it. Raises ProjectionError."""
     async with view_parts(target, name) as (view, config):
-        load = _loader(target, config, workers)
-        return await rebuilding.rebuild(view, config, force=force, from_scratch=from_scratch, load=load, progress=progress)
-
-
-def _loader(target: Target, config: RunnerConfig, workers: int) -> Loader:
-    """What fills an empty generation in one go, by so many processes. A view that it leaves out is read record by record."""
-
-    async def load(view: View, schema: str, until: Positions, progress: Progress | None) -> int:
-        from projections.bulk import Build, fill
-
-        filled = await fill(
-            config,
-            [Build(view, schema)],
-            until,
-            workers=workers,
-            spill=target.settings.data_dir / REBUILDING / schema,
-            progress=_both_stages(progress, sum(until.values())),
-            open_keys=partial(keys_elsewhere, target.settings, target.dsn) if workers > 1 else None,
-        )
-        return filled.records.get(view.name, 0)
-
-    return load
-
-
-def _both_stages(progress: Progress | None, records: int) -> Callable[[str, int, int], None]:
-    """Reading is the first half of the bar, folding the second."""
-
-    def shown(stage: str, done: int, total: int) -> None:
-        if progress is not None:
-            half = records * done // max(1, total) // 2
-            progress(half if stage == "read" else records // 2 + half, records)
-
-    return shown
+        return await rebuilding.rebuild(view, config, force=force, bulk=_bulk(target, 1), progress=progress)
 
 
 @asynccontextmanager
@@ -137,16 +127,17 @@ async def generations_of(target: Target, names: list[str]) -> list[Listed]:
         return await listing.listed(conn, names)
 
 
-def run(work: Coroutine[Any, Any, T], what: str, how_on: str) -> T:
+def run(work: Coroutine[Any, Any, T], what: Text, how_on: Text) -> T:
     """Run ``work``; Ctrl-C and SIGTERM let it clean up.
 
-    Raises Interrupted: ``what`` was stopped, and ``how_on`` says how to go on.
+    Raises Interrupted: ``what`` was stopped, and ``how_on`` says how to go on; either may depend on how far it came.
     """
     try:
         with interrupts.handled():
             return interrupts.run(work)
     except interrupts.Stopped:
-        raise Interrupted(f"{what} was stopped before its end", how_on) from None
+        said, hint = (text if isinstance(text, str) else text() for text in (what, how_on))
+        raise Interrupted(f"{said} was stopped before its end", hint) from None
 
 
 def as_json(report: Report) -> dict[str, Any]:

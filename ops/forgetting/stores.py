@@ -135,7 +135,7 @@ _FILES = (
         ("kafka/broker.log", "postgres.log", "redis.log"),
     ),
     Store("capture file", Kind.FILES, "utterances and their answers, in SQLite", Forgets.PROJECTION, ("capture/",)),
-    Store("rebuilds' working files", Kind.FILES, "sealed records, while a rebuild runs", Forgets.KEY, ("rebuilding/",)),
+    Store("rebuilds' working files", Kind.FILES, "sealed records, until a rebuild is done", Forgets.KEY, ("rebuilding/",)),
     Store("broker's files", Kind.RAW, "segments and indexes of topics", Forgets.SEGMENTS, ("kafka/log/",)),
     Store("database's files", Kind.RAW, "tables and indexes, dead rows too", Forgets.VACUUM, ("postgres/",)),
     Store("working set's files", Kind.RAW, "what was written to the working set", Forgets.REWRITE, ("redis/",)),

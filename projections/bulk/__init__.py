@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from projections.bulk.filling import fill
+from projections.bulk.filling import fill, unfit
+from projections.bulk.passes import Bulk, Empty, fill_empty
 from projections.bulk.plan import Build, Filled, OpenKeys, Progress
 
-__all__ = ["Build", "Filled", "OpenKeys", "Progress", "fill"]
+__all__ = ["Build", "Bulk", "Empty", "Filled", "OpenKeys", "Progress", "fill", "fill_empty", "unfit"]

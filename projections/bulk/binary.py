@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from struct import Struct
 from typing import Any, cast
@@ -55,11 +56,15 @@ _TEXT_OID, _UUID_OID = 25, 2950
 _NO_ITEMS = {oid: Struct(">iiI").pack(0, 0, oid) for oid in (_TEXT_OID, _UUID_OID)}
 
 
-def encoder(table: Table) -> Encode | None:
-    """The function for the rows of ``table``; None where it has a column of a type that is not known here."""
-    if not all(_base(column) in _FIXED or _base(column) in _SIZED for column in table.columns):
+def encoder(table: Table, types: Sequence[str] | None = None) -> Encode | None:
+    """The function for the rows of ``table``; None where it has a column of a type that is not known here.
+
+    ``types`` are those that its columns have in the database, where these may be others (``projections.vectors``).
+    """
+    columns = [replace(column, type=kind) for column, kind in zip(table.columns, types or table.types, strict=True)]
+    if not all(_base(column) in _FIXED or _base(column) in _SIZED for column in columns):
         return None
-    made = _Function(table)
+    made = _Function(columns)
     scope: dict[str, Any] = {**_HELPERS, **made.scope}
     exec(compile(made.source, f"<rows of {table.name}>", "exec"), scope)  # noqa: S102 - made of our own column names
     return cast(Encode, scope["encode"])
@@ -73,12 +78,12 @@ def _base(column: Column) -> str:
 class _Function:
     """Source of one table's function: neighbouring columns of fixed size are packed at once."""
 
-    def __init__(self, table: Table) -> None:
+    def __init__(self, columns: Sequence[Column]) -> None:
         self.scope: dict[str, Any] = {}
         self._lines: list[str] = []
         self._parts: list[str] = []
-        self._format, self._values = ">h", [str(len(table.columns))]
-        for n, column in enumerate(table.columns):
+        self._format, self._values = ">h", [str(len(columns))]
+        for n, column in enumerate(columns):
             self._column(f"v{n}", column)
         self._pack()
         body = "".join(f"    {line}\n" for line in self._lines)

@@ -5,8 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import multiprocessing
+import os
+import signal
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
+from multiprocessing.synchronize import Event
 from typing import Protocol
 
 from projections.bulk.folding import Folder
@@ -17,6 +21,8 @@ from schemas.sealing import NO_KEYS, Keys
 
 PIECES = 3
 """So many pieces of work for each process: the last ones to end wait for little."""
+_stopped: Event | None = None
+"""In a process of a crew: set when there is no more to be done."""
 
 Show = Callable[[int, int], None]
 """Called with what is done and how much there is."""
@@ -29,8 +35,8 @@ class Crew(Protocol):
         """The first stage."""
         ...
 
-    async def fold(self, show: Show) -> Done:
-        """The second."""
+    async def fold(self, buckets: Sequence[int], show: Show) -> Done:
+        """The second, of these buckets."""
         ...
 
 
@@ -41,10 +47,13 @@ def crew_of(work: Work, keys: Keys, workers: int, open_keys: OpenKeys | None) ->
         yield _Alone(work, keys)
         return
     # spawned: a fork would share this process' connections and threads
-    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
+    context = multiprocessing.get_context("spawn")
+    stopped = context.Event()
+    with ProcessPoolExecutor(workers, context, _begin, (stopped,)) as pool:
         try:
             yield _Several(work, pool, workers, open_keys)
         finally:
+            stopped.set()
             pool.shutdown(wait=True, cancel_futures=True)
 
 
@@ -56,8 +65,8 @@ class _Alone:
         total = sum(self._work.until.values())
         return await _read(self._work, 0, self._work.partitions, lambda done: show(done, total))
 
-    async def fold(self, show: Show) -> Done:
-        return await _fold(self._work, range(self._work.buckets), self._keys, lambda done: show(done, self._work.buckets))
+    async def fold(self, buckets: Sequence[int], show: Show) -> Done:
+        return await _fold(self._work, buckets, self._keys, lambda done: show(done, len(buckets)))
 
 
 class _Several:
@@ -70,10 +79,10 @@ class _Several:
             [self._pool.submit(_read_apart, self._work, n, part) for n, part in enumerate(parts) if part], show
         )
 
-    async def fold(self, show: Show) -> Done:
-        pieces = min(self._work.buckets, PIECES * self._workers)
-        buckets = [list(range(n, self._work.buckets, pieces)) for n in range(pieces)]
-        return await _gathered([self._pool.submit(_fold_apart, self._work, some, self._open_keys) for some in buckets], show)
+    async def fold(self, buckets: Sequence[int], show: Show) -> Done:
+        pieces = min(len(buckets), PIECES * self._workers)
+        parts = [buckets[n::pieces] for n in range(pieces)]
+        return await _gathered([self._pool.submit(_fold_apart, self._work, some, self._open_keys) for some in parts], show)
 
 
 async def _gathered(pieces: Sequence[Future[Done]], show: Show) -> Done:
@@ -92,20 +101,47 @@ async def _gathered(pieces: Sequence[Future[Done]], show: Show) -> Done:
 
 
 async def _read(work: Work, number: int, partitions: frozenset[int], show: Callable[[int], None]) -> Done:
+    def shown(done: int) -> None:
+        _must_go_on()
+        show(done)
+
     with Loader.of(work) as loader:
-        positions = await read_all(work, number, partitions, loader, show)
-        loader.flush()
-        return Done(positions, dict(loader.failed))
+        return await read_all(work, number, partitions, loader, shown)
 
 
 async def _fold(work: Work, buckets: Iterable[int], keys: Keys, show: Callable[[int], None]) -> Done:
     with Loader.of(work) as loader:
         folder = Folder(work, keys, loader)
         for number, bucket in enumerate(buckets):
+            await asyncio.sleep(0)  # a stop is noticed here
+            _must_go_on()
             await folder.fold(bucket)
             show(number + 1)
         loader.flush()
         return Done({}, dict(loader.failed), folder.records)
+
+
+# -- in a process of a crew
+
+
+def _begin(stopped: Event) -> None:
+    """Leave it to the first process when all stop, and do not outlive it."""
+    global _stopped
+    _stopped = stopped
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_the_first, daemon=True).start()
+
+
+def _end_with_the_first() -> None:
+    first = multiprocessing.parent_process()
+    assert first is not None
+    first.join()
+    os._exit(1)
+
+
+def _must_go_on() -> None:
+    if _stopped is not None and _stopped.is_set():
+        raise asyncio.CancelledError
 
 
 def _read_apart(work: Work, number: int, partitions: frozenset[int]) -> Done:

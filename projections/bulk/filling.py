@@ -1,4 +1,8 @@
-"""Filling empty generations of many views in one pass over the topics: read and spill, fold bucket by bucket, finish."""
+"""Filling empty generations of many views in one pass over the topics: read and spill, fold bucket by bucket, finish.
+
+A fill that ends too soon, by a kill too, is gone on with by the next one over the same builds, or some of them: from its second
+stage on. What it had read lies in its folder then, and the builds say which of its buckets are in them.
+"""
 
 from __future__ import annotations
 
@@ -6,17 +10,21 @@ import asyncio
 import contextlib
 import shutil
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
-from projections.bulk import finishing
+import psycopg
+
+from projections.bulk import finishing, manifest, resuming
 from projections.bulk.binary import encoder
-from projections.bulk.crew import crew_of
+from projections.bulk.crew import Crew, crew_of
 from projections.bulk.finishing import Loaded, finish
 from projections.bulk.loading import connect
-from projections.bulk.plan import FOLD, READ, Build, Filled, OpenKeys, OpenLog, Progress, Work
+from projections.bulk.manifest import Manifest
+from projections.bulk.plan import FOLD, READ, Build, Done, Filled, OpenKeys, OpenLog, Progress, Work, sources_of
 from projections.bulk.reading import PartsLog
 from projections.bulk.spill import buckets_for
 from projections.folding import FoldingView
@@ -39,9 +47,10 @@ async def fill(
 ) -> Filled:
     """Bring ``builds`` from nothing to ``until``, next offsets by topic and partition (default: the ends of the topics now).
 
-    ``spill`` is a folder that is made, used for sealed records and removed. With more than one of ``workers``, processes share
-    the work and open the keys by ``open_keys`` (not needed where ``config`` has none). A fill that was killed is begun anew over
-    the same builds: its tables are emptied first. It holds that an owner's records name what is that owner's only.
+    In the folder ``spill`` one is made for sealed records, and removed at the end; so are those of fills that no build knows any
+    more. With more than one of ``workers``, processes share the work and open the keys by ``open_keys`` (not needed where
+    ``config`` has none). What a killed fill had read below ``until`` is not read again; else its tables are emptied first. It
+    holds that an owner's records name what is that owner's only.
 
     Raises NotEmpty, ValueError, LogTruncated, CatchUpTimeout, KeysUnavailable, outages of broker and database; the builds then
     stay marked as unfinished.
@@ -52,19 +61,14 @@ async def fill(
     fit = tuple(build for build in builds if build.view.name not in left_out)
     if not fit:
         return Filled({}, left_out, {}, 0.0, 0.0, 0.0, {})
-    topics = {source.topic for build in fit for source in build.view.sources}
-    ends = {tp: end for tp, end in (until or await _ends(config, fit)).items() if tp[0] in topics}
-    work = Work(replace(config, keys=NO_KEYS), fit, ends, spill, buckets_for(sum(ends.values())), uuid4(), open_log)
-    with connect(config.dsn) as conn, _folder(spill):
-        for build in fit:
-            finishing.prepare(conn, build, work.fill)
-        with crew_of(work, config.keys, workers, open_keys) as crew:
-            began = time.monotonic()
-            read = await crew.read(lambda done, total: progress(READ, done, total))
-            between = time.monotonic()
-            folded = await crew.fold(lambda done, total: progress(FOLD, done, total))
-            loaded = Loaded(read, folded, between - began, time.monotonic() - between)
-        return await asyncio.to_thread(finish, conn, work, loaded, left_out)
+    with connect(config.dsn) as conn:
+        begun = _taken_up(conn, config, fit, until, spill, open_log)
+        if begun is None:
+            begun = _anew(conn, config, fit, until or await _ends(config, fit), spill, open_log)
+        resuming.clear(conn, spill)
+        with _files(conn, begun.work), crew_of(begun.work, config.keys, workers, open_keys) as crew:
+            loaded = await _loaded(conn, begun, crew, progress)
+            return await _finished(conn, begun.work, loaded, left_out)
 
 
 def unfit(build: Build) -> str | None:
@@ -78,6 +82,73 @@ def unfit(build: Build) -> str | None:
     return f"columns of {', '.join(unknown)} have types that cannot be loaded in bulk" if unknown else None
 
 
+@dataclass(frozen=True, slots=True)
+class _Begun:
+    """A fill, and what is left to be done of it: where ``read`` is None, everything."""
+
+    work: Work
+    read: Done | None
+    left: list[int]
+
+
+def _taken_up(
+    conn: psycopg.Connection[Any],
+    config: RunnerConfig,
+    builds: tuple[Build, ...],
+    until: Positions | None,
+    spill: Path,
+    log: OpenLog,
+) -> _Begun | None:
+    stand = resuming.stand_of(conn, spill, builds, until)
+    if stand is None:
+        return None
+    found = stand.manifest
+    ends = {(topic, partition): at for topic, partition, at in found.until}
+    config = replace(config, keys=NO_KEYS)
+    work = Work(config, builds, ends, tuple(found.topics), stand.folder, found.buckets, found.fill, log, stand.failed)
+    return _Begun(work, Done(found.done(), stand.failed), stand.left)
+
+
+def _anew(
+    conn: psycopg.Connection[Any], config: RunnerConfig, builds: tuple[Build, ...], until: Positions, spill: Path, log: OpenLog
+) -> _Begun:
+    topics = tuple(sources_of(builds))
+    ends = {tp: end for tp, end in until.items() if tp[0] in topics}
+    id, buckets = uuid4(), buckets_for(sum(ends.values()))
+    work = Work(replace(config, keys=NO_KEYS), builds, ends, topics, resuming.folder_of(spill, id), buckets, id, log)
+    for build in builds:
+        finishing.prepare(conn, build, work.fill)
+    # after the builds name it: else another fill would take it for one that nobody knows
+    work.folder.mkdir(parents=True, mode=0o700)
+    return _Begun(work, None, list(range(buckets)))
+
+
+async def _loaded(conn: psycopg.Connection[Any], begun: _Begun, crew: Crew, progress: Progress) -> Loaded:
+    work, read, began = begun.work, begun.read, time.monotonic()
+    if read is None:
+        read = await crew.read(lambda done, total: progress(READ, done, total))
+        finishing.note_read(conn, work.builds, work.fill)
+        Manifest.of(work, read).write(work.folder)
+    between = time.monotonic()
+    before = work.buckets - len(begun.left)
+    progress(FOLD, before, work.buckets)
+    folded = await crew.fold(
+        begun.left, lambda done, total: progress(FOLD, before + (work.buckets - before) * done // total, work.buckets)
+    )
+    return Loaded(read, folded, between - began, time.monotonic() - between, begun.read is not None)
+
+
+async def _finished(conn: psycopg.Connection[Any], work: Work, loaded: Loaded, left_out: Mapping[str, str]) -> Filled:
+    """On a thread; who stops it need not wait for an index."""
+    whole = asyncio.ensure_future(asyncio.to_thread(finish, conn, work, loaded, left_out))
+    try:
+        return await asyncio.shield(whole)
+    except asyncio.CancelledError:
+        conn.cancel_safe()
+        await asyncio.wait([whole])
+        raise
+
+
 async def _ends(config: RunnerConfig, builds: Iterable[Build]) -> Positions:
     sources: dict[str, Source] = {source.topic: source for build in builds for source in build.view.sources}
     async with KafkaLog(config.bulk_reader(), list(sources.values())) as reader:
@@ -85,10 +156,17 @@ async def _ends(config: RunnerConfig, builds: Iterable[Build]) -> Positions:
 
 
 @contextlib.contextmanager
-def _folder(path: Path) -> Iterator[None]:
-    shutil.rmtree(path, ignore_errors=True)
-    path.mkdir(parents=True, mode=0o700)
+def _files(conn: psycopg.Connection[Any], work: Work) -> Iterator[None]:
+    """Remove the working files in the end, unless another fill can go on from them."""
+    spill = work.folder.parent
     try:
         yield
+    except BaseException:
+        if not (work.folder / manifest.NAME).exists():
+            shutil.rmtree(work.folder, ignore_errors=True)
+        raise
+    else:
+        resuming.clear(conn, spill)
     finally:
-        shutil.rmtree(path, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            spill.rmdir()  # unless others are in it

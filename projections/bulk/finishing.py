@@ -16,10 +16,13 @@ import psycopg
 
 from projections import tables
 from projections.bulk.plan import Build, Done, Filled, Work
+from projections.bulk.resuming import LOADED
 from projections.errors import Fenced, NotEmpty, is_data_fault
 from projections.records import Positions
+from projections.vectors import fitted
 
 INDEX_MEMORY = "256MB"
+_FENCED = "another fill of {} has begun, so this one has stopped"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +33,7 @@ class Loaded:
     folded: Done
     read_s: float
     fold_s: float
+    resumed: bool
 
 
 def prepare(conn: psycopg.Connection[Any], build: Build, fill: UUID) -> None:
@@ -40,6 +44,17 @@ def prepare(conn: psycopg.Connection[Any], build: Build, fill: UUID) -> None:
             raise NotEmpty(f"{build.schema} was filled before: make a new generation, or let a runner go on with this one")
         conn.execute(_of(build, "UPDATE {} SET retired = true, runner = %s"), (fill,))
         _run(conn, tables.strip(build.view, build.schema))
+        name = f"{build.schema}.{LOADED}"
+        _run(conn, [f"DROP TABLE IF EXISTS {name}", f"CREATE TABLE {name} (bucket integer PRIMARY KEY)"])
+
+
+def note_read(conn: psycopg.Connection[Any], builds: Iterable[Build], fill: UUID) -> None:
+    """Have on disk what was loaded while the topics were read, as a manifest is to say so. Raises Fenced."""
+    with conn.transaction():
+        _run(conn, ["SET LOCAL synchronous_commit = on"])
+        for build in builds:
+            if conn.execute(_of(build, "UPDATE {} SET moved_at = now() WHERE runner = %s"), (fill,)).rowcount == 0:
+                raise Fenced(_FENCED.format(build.schema))
 
 
 def finish(conn: psycopg.Connection[Any], work: Work, loaded: Loaded, left_out: Mapping[str, str]) -> Filled:
@@ -66,7 +81,8 @@ def finish(conn: psycopg.Connection[Any], work: Work, loaded: Loaded, left_out: 
         reasons[name] = reason
         _give_up(conn, build, work.fill)
     records = {build.view.name: loaded.folded.records.get(place, 0) for place, build in enumerate(work.builds)}
-    return Filled(positions, reasons, records, loaded.read_s, loaded.fold_s, time.monotonic() - began, indexes)
+    spent = (loaded.read_s, loaded.fold_s, time.monotonic() - began)
+    return Filled(positions, reasons, records, *spent, indexes, loaded.resumed)
 
 
 def _complete(conn: psycopg.Connection[Any], build: Build, fill: UUID, positions: Positions) -> dict[str, float]:
@@ -75,7 +91,7 @@ def _complete(conn: psycopg.Connection[Any], build: Build, fill: UUID, positions
     names = [table.name for table in (*tables.SERVICE_TABLES, *build.view.tables)]
     statements = [
         *tables.add_keys(build.view, build.schema),
-        *tables.create_indexes(build.view, build.schema, cluster=False),
+        *fitted(conn, tables.create_indexes(build.view, build.schema, cluster=False)),
         *(f"ANALYZE {build.schema}.{name}" for name in names),
     ]
     with conn.transaction():
@@ -102,7 +118,8 @@ def _give_up(conn: psycopg.Connection[Any], build: Build, fill: UUID) -> None:
 def _release(conn: psycopg.Connection[Any], build: Build, fill: UUID) -> None:
     freed = conn.execute(_of(build, "UPDATE {} SET retired = false, runner = NULL WHERE runner = %s"), (fill,))
     if freed.rowcount == 0:
-        raise Fenced(f"another fill of {build.schema} has begun, so this one has stopped")
+        raise Fenced(_FENCED.format(build.schema))
+    _run(conn, [f"DROP TABLE {build.schema}.{LOADED}"])
 
 
 def _of(build: Build, statement: str) -> bytes:

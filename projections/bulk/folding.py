@@ -28,9 +28,9 @@ class Folder:
         self._work, self._keys, self._loader = work, keys, loader
         self._views = [view for view, _ in work.folding()]
         sources = sources_of(work.builds)
-        self._topics = list(sources)
         self._readers = {
-            topic: [(place, self._views[place], source.passes) for place, source in found] for topic, found in sources.items()
+            topic: [(place, self._views[place], source.passes) for place, source in sources.get(topic, ())]
+            for topic in work.topics
         }
         self._rows: dict[int, Rows] = {}
         self._problems: dict[int, list[Problem]] = {}
@@ -39,14 +39,15 @@ class Folder:
         """Fold one bucket. Raises KeysUnavailable, and psycopg's errors."""
         self._rows = {place: Rows(view.tables, complete=True) for place, view in enumerate(self._views)}
         self._problems = {place: [] for place in self._rows}
-        for batch in _batches(read_bucket(self._work.folder, bucket, self._topics)):
+        for batch in _batches(read_bucket(self._work.folder, bucket, self._work.topics)):
             for placed in await self._opened(batch):
                 self._fold(placed)
-        for place, view in enumerate(self._views):
-            for table in view.tables:
-                self._loader.load(place, table, _ordered(table, self._rows[place].all(table)))
-            reasons = {(p.topic, p.partition, p.offset): p.reason for p in self._problems[place]}
-            self._loader.load_tuples(place, VIEW_PROBLEM, [(*at, reason) for at, reason in reasons.items()])
+        with self._loader.bucket(bucket):
+            for place, view in enumerate(self._views):
+                for table in view.tables:
+                    self._loader.load(place, table, _ordered(table, self._rows[place].all(table)))
+                reasons = {(p.topic, p.partition, p.offset): p.reason for p in self._problems[place]}
+                self._loader.load_tuples(place, VIEW_PROBLEM, [(*at, reason) for at, reason in reasons.items()])
         self._rows = {}
 
     async def _opened(self, batch: Sequence[Placed]) -> Iterable[Placed]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque, namedtuple
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -12,8 +12,10 @@ import psycopg
 
 from projections.bulk.binary import HEADER, REFUSED, TRAILER, Encode, encoder
 from projections.bulk.plan import Work
+from projections.bulk.resuming import LOADED
 from projections.errors import Fenced, is_data_fault
 from projections.generation import LINK
+from projections.vectors import sent_types
 from projections.view import Table
 
 CHUNK_BYTES = 262_144
@@ -33,11 +35,14 @@ class Loader:
     """
 
     def __init__(self, conn: psycopg.Connection[Any], work: Work, thread: ThreadPoolExecutor) -> None:
-        self.failed: dict[int, str] = {}
+        self.failed: dict[int, str] = dict(work.failed)
         self._conn, self._work, self._thread = conn, work, thread
-        self._encoders: dict[Table, Encode | None] = {}
+        self._encoders: dict[tuple[int, Table], Encode | None] = {}
         self._waiting: deque[_Waiting] = deque()
         self._size = 0
+        # of the thread
+        self._broken = False
+        self._mine: set[int] | None = None
 
     @classmethod
     @contextmanager
@@ -46,22 +51,25 @@ class Loader:
         with connect(work.config.dsn) as conn, ThreadPoolExecutor(1, "bulk-load") as thread:
             yield cls(conn, work, thread)
 
+    @contextmanager
+    def bucket(self, number: int) -> Iterator[None]:
+        """What is loaded in the block is loaded as a whole, with a note that this bucket is, and only where there is none yet."""
+        self._later(0, lambda: self._begin(number))
+        yield
+        self._later(0, lambda: self._end(number))
+
     def load(self, place: int, table: Table, rows: Sequence[Any]) -> None:
         """Load rows, whose attributes are named like the columns. Raises psycopg's errors, of earlier calls too."""
         if not rows or place in self.failed:
             return
-        encode = self._encoder(table)
+        encode = self._encoder(place, table)
         try:
             chunks = _chunks(encode, rows)
         except REFUSED as error:
             # not its text: it may quote the value
             self.failed[place] = f"{table.name} cannot take a value ({type(error).__name__})"
             return
-        size = sum(map(len, chunks))
-        while self._waiting and self._size + size > WAITING_BYTES:
-            self._take_back()
-        self._size += size
-        self._waiting.append(_Waiting(size, self._thread.submit(self._copy, place, table, chunks)))
+        self._later(sum(map(len, chunks)), lambda: self._copy(place, table, chunks))
 
     def load_tuples(self, place: int, table: Table, rows: Sequence[tuple[Any, ...]]) -> None:
         """Load rows of values in the order of the columns."""
@@ -73,26 +81,68 @@ class Loader:
         while self._waiting:
             self._take_back()
 
+    def _later(self, size: int, job: Callable[[], None]) -> None:
+        while self._waiting and self._size + size > WAITING_BYTES:
+            self._take_back()
+        self._size += size
+        self._waiting.append(_Waiting(size, self._thread.submit(self._do, job)))
+
     def _take_back(self) -> None:
         waiting = self._waiting.popleft()
         self._size -= waiting.size
         waiting.done.result()
 
-    def _encoder(self, table: Table) -> Encode:
-        found = self._encoders.get(table)
+    def _encoder(self, place: int, table: Table) -> Encode:
+        found = self._encoders.get((place, table))
         if found is None:
-            found = self._encoders[table] = encoder(table)
+            # on a connection of its own: that of the thread is at work
+            with connect(self._work.config.dsn) as conn:
+                types = sent_types(conn, self._work.builds[place].schema, table)
+            found = self._encoders[place, table] = encoder(table, types)
         assert found is not None, "such a build is left out"
         return found
 
+    # -- on the thread
+
+    def _do(self, job: Callable[[], None]) -> None:
+        # after an error the rest of a bucket must not be loaded without its beginning
+        if self._broken:
+            return
+        try:
+            job()
+        except BaseException:
+            self._broken = True
+            raise
+
+    def _begin(self, bucket: int) -> None:
+        self._conn.execute("BEGIN")
+        self._mine = set()
+        for place, build in enumerate(self._work.builds):
+            if place in self.failed:
+                continue
+            self._must_be_ours(self._conn, build.schema)
+            # what a killed fill left running may have loaded it meanwhile
+            note = f"INSERT INTO {build.schema}.{LOADED} (bucket) VALUES (%s) ON CONFLICT DO NOTHING"
+            if self._conn.execute(note.encode(), (bucket,)).rowcount:
+                self._mine.add(place)
+
+    def _end(self, bucket: int) -> None:
+        for place in (self._mine or set()) & self.failed.keys():
+            # without the note, whoever goes on sees that it was given up
+            note = f"DELETE FROM {self._work.builds[place].schema}.{LOADED} WHERE bucket = %s"
+            self._conn.execute(note.encode(), (bucket,))
+        self._mine = None
+        self._conn.execute("COMMIT")
+
     def _copy(self, place: int, table: Table, chunks: list[bytes]) -> None:
-        if place in self.failed:
+        if place in self.failed or (self._mine is not None and place not in self._mine):
             return
         schema = self._work.builds[place].schema
         statement = f"COPY {schema}.{table.name} ({table.quoted}) FROM STDIN (FORMAT BINARY)"
         try:
             with self._conn.transaction(), self._conn.cursor() as cursor:
-                self._must_be_ours(cursor, schema)
+                if self._mine is None:
+                    self._must_be_ours(self._conn, schema)
                 with cursor.copy(statement.encode()) as copy:
                     for chunk in chunks:
                         copy.write(chunk)
@@ -101,10 +151,10 @@ class Loader:
                 raise
             self.failed[place] = f"{table.name} cannot take a value (SQLSTATE {error.sqlstate})"
 
-    def _must_be_ours(self, cursor: psycopg.Cursor[Any], schema: str) -> None:
+    def _must_be_ours(self, conn: psycopg.Connection[Any], schema: str) -> None:
         # what a killed fill left running must not write into the tables of the next one
         query = f"SELECT 1 FROM {schema}.checkpoint WHERE runner = %s LIMIT 1 FOR SHARE"
-        if cursor.execute(query.encode(), (self._work.fill,)).fetchone() is None:
+        if conn.execute(query.encode(), (self._work.fill,)).fetchone() is None:
             raise Fenced(f"another fill of {schema} has begun, so this one has stopped")
 
 

@@ -49,7 +49,8 @@ class Filled:
     """What a fill did. ``positions``: the checkpoint of each view that was filled; ``records``: folded, by view.
 
     ``left_out``: views that it did not fill, with the reason; their tables are empty and whole, their checkpoint is at the
-    beginning, so that a runner can fill them.
+    beginning, so that a runner can fill them. ``resumed``: it went on with what a killed one had read; its ``records`` are not
+    counted.
     """
 
     positions: Mapping[str, Positions]
@@ -60,6 +61,7 @@ class Filled:
     index_s: float
     indexes: Mapping[str, float]
     """Seconds of each index and key, by its statement."""
+    resumed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +72,16 @@ class Work:
     """Without its keys."""
     builds: tuple[Build, ...]
     until: Positions
+    topics: tuple[str, ...]
+    """As they are numbered in the spill; a fill that goes on with some views of an earlier one may not need them all."""
     folder: Path
     buckets: int
     fill: UUID
     """Stands in the builds' checkpoints while this fill, and no later one, may write."""
 
     open_log: OpenLog
+    failed: Mapping[int, str] = field(default_factory=dict)
+    """Builds that an earlier process of this fill gave up, by their place, and why."""
 
     @property
     def partitions(self) -> frozenset[int]:
@@ -89,19 +95,23 @@ class Work:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """What came of a piece of work: sound positions, and by place of the build why it was given up and how much was folded."""
+    """What came of a piece of work: sound positions, by place of the build why it was given up and how much was folded, and the
+    files that were written, each with its size in bytes and its CRC-32."""
 
     positions: Positions = field(default_factory=dict)
     failed: Mapping[int, str] = field(default_factory=dict)
     records: Mapping[int, int] = field(default_factory=dict)
+    files: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
     def __add__(self, other: Done) -> Done:
         places = {*self.records, *other.records}
         records = {place: self.records.get(place, 0) + other.records.get(place, 0) for place in places}
-        return Done({**self.positions, **other.positions}, {**self.failed, **other.failed}, records)
+        return Done(
+            {**self.positions, **other.positions}, {**self.failed, **other.failed}, records, {**self.files, **other.files}
+        )
 
 
-def sources_of(builds: tuple[Build, ...]) -> dict[str, list[tuple[int, Source]]]:
+def sources_of(builds: Sequence[Build]) -> dict[str, list[tuple[int, Source]]]:
     """By topic: the sources that name it, each with the place of its build."""
     found: dict[str, list[tuple[int, Source]]] = {}
     for place, build in enumerate(builds):

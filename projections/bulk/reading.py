@@ -12,7 +12,7 @@ from typing import Any
 from uuid import UUID
 
 from projections.bulk.loading import Loader
-from projections.bulk.plan import Work, sources_of
+from projections.bulk.plan import Done, Work, sources_of
 from projections.bulk.spill import Spill
 from projections.checkpoint import NO_POSITION, OwnerPosition
 from projections.errors import CatchUpTimeout
@@ -135,9 +135,9 @@ class Intake:
             self._loader.load(place, table, self._chains[place].drain(table))
         self._chained[place] = 0
 
-    def finish(self, read: Positions) -> Positions:
+    def finish(self, read: Positions) -> Done:
         """Load what is left; where the checkpoint is sound. ``read`` is how far the partitions were read."""
-        self._spill.close()
+        files = self._spill.close()
         for place, view in self._chaining:
             self._load_chained(place, view)
             for table in view.tables:
@@ -151,13 +151,14 @@ class Intake:
         for place in sorted(judged):
             self._loader.load_tuples(place, OWNER_POSITION, [(UUID(owner), *at) for owner, at in self._owners.items()])
             self._loader.load_tuples(place, OWNER_ALARM, [(UUID(owner), *row[1:]) for owner, row in self._alarms.items()])
-        return sound
+        self._loader.flush()
+        return Done(sound, dict(self._loader.failed), files=files)
 
 
-async def read_all(work: Work, number: int, partitions: frozenset[int], loader: Loader, show: Callable[[int], None]) -> Positions:
+async def read_all(work: Work, number: int, partitions: frozenset[int], loader: Loader, show: Callable[[int], None]) -> Done:
     """Read ``partitions`` of all topics up to ``work.until``. Raises CatchUpTimeout, LogTruncated, outages."""
     sources = {source.topic: source for found in sources_of(work.builds).values() for _, source in found}
-    intake = Intake(work, Spill(work.folder, number, work.buckets, sources), loader)
+    intake = Intake(work, Spill(work.folder, number, work.buckets, work.topics), loader)
     target = {tp: end for tp, end in work.until.items() if tp[1] in partitions}
     async with work.open_log(work.config.bulk_reader(), list(sources.values()), partitions) as reader:
         await reader.seek(dict.fromkeys(target, 0))

@@ -1,7 +1,7 @@
 """Records on disk between the two stages: each bucket holds all records of its owners, sealed as they were on the log.
 
 A record was decoded already and is kept in MessagePack, which is read ten times as fast as Avro. Files are readable by their user
-only, and lie in a folder that the fill removes at its end.
+only, and lie in a folder that the fill removes at its end; one that is killed leaves them to whoever goes on.
 """
 
 from __future__ import annotations
@@ -46,6 +46,7 @@ class Spill:
         self._folder, self._reader, self._buckets = folder, reader, buckets
         self._topics = {topic: number for number, topic in enumerate(topics)}
         self._held: list[bytearray] = [bytearray() for _ in range(buckets)]
+        self._sums = [(0, 0)] * buckets
         self._limit = max(4_096, HELD_BYTES // buckets)
 
     def put(self, home: str | None, placed: Placed) -> None:
@@ -57,10 +58,11 @@ class Spill:
             if len(held) > self._limit:
                 self._write(bucket)
 
-    def close(self) -> None:
-        """Write what is held."""
+    def close(self) -> dict[str, tuple[int, int]]:
+        """Write what is held; sizes in bytes and CRC-32 of all files, by name."""
         for bucket in range(self._buckets):
             self._write(bucket)
+        return {file_of(self._folder, n, self._reader).name: sums for n, sums in enumerate(self._sums) if sums[0]}
 
     def _framed(self, placed: Placed) -> bytes:
         key, record = placed.key, placed.record
@@ -80,6 +82,8 @@ class Spill:
         if held:
             with file_of(self._folder, bucket, self._reader).open("ab") as file:
                 file.write(held)
+            size, crc = self._sums[bucket]
+            self._sums[bucket] = size + len(held), zlib.crc32(held, crc)
             held.clear()
 
 

@@ -19,6 +19,8 @@ from tests.line.support.process import ROOT
 
 HELD = "from tests.line.support.held import install; install(); from ops.cli.main import main; main()"
 FIRST_BATCH = "after 1 projections.applier:Applier.apply"
+READ, FOLDS = "after 1 projections.bulk.crew:read_all", "before 1 projections.bulk.folding:Folder.fold"
+IN_BULK = ("thermal", "parked")
 BY_RECORD = "brain"
 """A view that is not loaded in bulk, but record by record: what is done of it is kept."""
 
@@ -32,7 +34,7 @@ def states(inside: Inside, view: str = "thermal") -> dict[str, int]:
 def clean(inside: Inside) -> Inside:
     """Something is remembered, and the archive has its live generation only."""
     inside.ok("publish", "--owner", "lia", "--text", "I am afraid of heights.", "--wait")
-    for view in ("thermal", BY_RECORD):
+    for view in (*IN_BULK, BY_RECORD):
         for state, number in states(inside, view).items():
             if state != "live":
                 inside.ok("generations", "--drop", f"{view}/{number}")
@@ -40,9 +42,9 @@ def clean(inside: Inside) -> Inside:
 
 
 @contextmanager
-def standing(running: Cli, folder: Path, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
-    """A command that has folded and committed its first batch, and stands there."""
-    held = Held(FIRST_BATCH, folder)
+def standing(running: Cli, folder: Path, *arguments: str, place: str = FIRST_BATCH) -> Iterator[subprocess.Popen[bytes]]:
+    """A command that has folded and committed its first batch, or is at another ``place``, and stands there."""
+    held = Held(place, folder)
     environment = {**running.variables(), "EMBERLOG_DATA_DIR": str(running.cwd / ".emberlog"), **held.environment}
     process = subprocess.Popen(
         [sys.executable, "-c", HELD, *arguments], cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
@@ -87,7 +89,7 @@ def test_what_cannot_be_done_with_generations_says_what_to_do(clean: Inside) -> 
     assert "there is no view termal" in clean.fails("promote", "termal", code=2)
 
 
-def test_several_views_are_rebuilt_and_promoted_one_after_another(clean: Inside) -> None:
+def test_several_views_are_rebuilt_and_promoted_together(clean: Inside) -> None:
     reports = clean.ok("rebuild", "thermal", "parked", "--promote", "--json").json
     assert [(r["view"], r["equal"], r["promoted"]) for r in reports] == [("thermal", True, True), ("parked", True, True)]
 
@@ -117,3 +119,31 @@ def test_a_rebuild_that_is_stopped_says_how_to_go_on(clean: Inside, running: Cli
     assert set(states(clean, BY_RECORD)) == {"live", "building"}
     assert clean.ok("rebuild", BY_RECORD, "--json").json["resumed"]
     assert set(states(clean, BY_RECORD)) == {"live", "ready"}
+
+
+def test_a_load_that_is_killed_is_gone_on_with_from_what_it_had_read(clean: Inside, running: Cli, tmp_path: Path) -> None:
+    files = running.cwd / ".emberlog" / "rebuilding"
+    with standing(running, tmp_path, "rebuild", *IN_BULK, "--workers", "1", place=FOLDS) as process:
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait(20)
+    assert [set(states(clean, view)) for view in IN_BULK] == [{"live", "building"}] * 2
+    assert len(list(files.glob("*/manifest.json"))) == 1
+    reports = clean.ok("rebuild", *IN_BULK, "--json").json
+    assert [(r["view"], r["resumed"], r["equal"]) for r in reports] == [(view, True, True) for view in IN_BULK]
+    assert not files.exists()
+
+
+@pytest.mark.parametrize(("place", "kept"), [(READ, "the log is read anew by"), (FOLDS, "what is done is kept; go on with")])
+def test_a_load_that_is_stopped_says_what_is_kept(clean: Inside, running: Cli, tmp_path: Path, place: str, kept: str) -> None:
+    files = running.cwd / ".emberlog" / "rebuilding"
+    with standing(running, tmp_path, "rebuild", *IN_BULK, "--promote", place=place) as process:
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=30)
+    assert process.returncode == 130, err
+    assert err.decode().splitlines() == [
+        "error: the rebuild of thermal, parked was stopped before its end",
+        f"  {kept}: emberlog rebuild thermal parked --promote",
+    ]
+    assert files.exists() == (place == FOLDS)
+    resumed = [report["resumed"] for report in clean.ok("rebuild", *IN_BULK, "--json").json]
+    assert resumed == [place == FOLDS] * 2

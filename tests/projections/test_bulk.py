@@ -155,7 +155,7 @@ async def test_sealed_values_are_opened_and_what_lies_on_disk_is_sealed(database
 
     def look(stage: str, done: int, total: int) -> None:
         if stage == "fold" and done == 1:
-            found.extend(path.read_bytes() for path in (tmp_path / "spill").glob("*.spill"))
+            found.extend(path.read_bytes() for path in (tmp_path / "spill").rglob("*.spill"))
 
     async with empty(database, VIEWS.values()) as builds:
         filled = await fill_from(database, builds, records, tmp_path, keys=keys, progress=look)

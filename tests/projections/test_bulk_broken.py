@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -10,6 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 from uuid import uuid4
 
+import psutil
 import pytest
 from psycopg.types.json import Jsonb
 
@@ -23,10 +26,10 @@ from projections.bulk.reading import PartsLog
 from projections.errors import Fenced, NotEmpty, Promoted
 from projections.records import Placed
 from projections.runner import RunnerConfig
-from projections.tables import OWNER_POSITION
+from projections.tables import OWNER_POSITION, create_indexes
 from projections.view import Column, Table, Target, View, ViewSettings
 from tests.projections.bulk import VIEWS, applied, empty, fill_from, must_equal_the_live_work
-from tests.projections.harness import owner
+from tests.projections.harness import eventually, owner
 from tests.projections.logs import T0
 from tests.projections.test_spec import spec_log
 from tests.projections.test_splits import TOPICS, write
@@ -86,7 +89,7 @@ async def test_what_was_filled_is_not_filled_again(database: str, tmp_path: Path
 
 async def test_what_a_killed_fill_left_running_writes_nothing_into_the_next(database: str, tmp_path: Path) -> None:
     async with empty(database, [VIEWS["thermal"]]) as builds:
-        work = Work(RunnerConfig("", database), tuple(builds), {}, tmp_path, 1, uuid4(), PartsLog)
+        work = Work(RunnerConfig("", database), tuple(builds), {}, (), tmp_path, 1, uuid4(), PartsLog)
         with connect(database) as conn, ThreadPoolExecutor(1) as thread:
             loader = Loader(conn, work, thread)
             loader.load_tuples(0, OWNER_POSITION, [(uuid4(), 1, 1)])
@@ -185,3 +188,54 @@ async def test_every_type_of_column_is_loaded_as_psycopg_would(database: str) ->
 
 def test_a_table_with_a_type_that_is_not_known_has_no_encoder() -> None:
     assert encoder(Table("t", (Column("a", "inet"),), ("a",))) is None
+
+
+WORKER = """
+import multiprocessing, os, time
+from concurrent.futures import ProcessPoolExecutor
+from projections.bulk.crew import _begin
+context = multiprocessing.get_context("spawn")
+with ProcessPoolExecutor(1, context, _begin, (context.Event(),)) as pool:
+    print(pool.submit(os.getpid).result(), flush=True)
+    pool.submit(time.sleep, 600).result()
+"""
+
+
+def begun() -> subprocess.Popen[str]:
+    return subprocess.Popen([sys.executable, "-P", "-c", WORKER], stdout=subprocess.PIPE, text=True)
+
+
+@pytest.mark.slow
+async def test_the_processes_of_a_fill_do_not_outlive_the_one_that_is_killed() -> None:
+    first = begun()
+    assert first.stdout is not None
+    number = int(first.stdout.readline())
+
+    async def gone() -> bool:
+        try:
+            return psutil.Process(number).status() == psutil.STATUS_ZOMBIE  # nobody may be there to take it away
+        except psutil.NoSuchProcess:
+            return True
+
+    try:
+        assert not await gone()
+    finally:
+        first.kill()
+        first.communicate()
+    await eventually(gone, "the worker ends")
+
+
+def test_no_secondary_index_is_made_twice() -> None:
+    """CLUSTER makes all indexes anew that are there."""
+    for view in VIEWS.values():
+        made: dict[str, list[str]] = {}
+        for statement in create_indexes(view, "s"):
+            name = statement.split(" ON " if " ON " in statement else " ")[1].split()[0]
+            made.setdefault(name, []).append(statement.split()[0])
+        for table in view.tables:
+            kinds = made.get(f"s.{table.name}", [])
+            assert kinds == (
+                ["CREATE", "CLUSTER", *["CREATE"] * (len(table.indexes) - 1)]
+                if table.clustered
+                else ["CREATE"] * len(table.indexes)
+            )

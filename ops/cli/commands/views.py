@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -39,17 +39,19 @@ def verify(
     """
     from ops.cli.bars import shown_bars
     from ops.cli.errors import CliError
-    from ops.cli.rebuilding import run, verify_view
+    from ops.cli.rebuilding import run, verify_views
+    from ops.cli.rebuilt import Rebuilt
     from ops.cli.target import find_running
 
     names = chosen(views, every or not views)
     target = find_running()
-    reports = []
     with shown_bars(json) as begin:
-        for name in names:
-            work = verify_view(target, name, begin(f"verifying {name}"))
-            reports.append(run(work, f"the comparison of {name}", "nothing was changed"))
-    show(reports, json)
+        watch = Rebuilt(begin)
+        run(verify_views(target, names, watch), lambda: f"the comparison of {watch.left_of(names)}", "nothing was changed")
+    reports = watch.reports_of(names)
+    if reports:
+        show(reports, json, many=len(names) > 1)
+    watch.must_be_sound()
     wrong = [report.view for report in reports if not report.equal]
     if wrong:
         raise CliError(
@@ -73,8 +75,9 @@ def rebuild(
 ) -> None:
     """Rebuild views from the log beside the live ones, compare digests, and leave each new generation ready to be promoted.
 
-    Readers and projectors go on meanwhile. A rebuild that was stopped, also by a kill, is gone on with by the next one. Exits
-    with 1 where a new generation differs from the live one.
+    The log is read once for all of them; what goes wrong with one view does not touch the others. Readers and projectors go on
+    meanwhile. A rebuild that was stopped, also by a kill, is gone on with by the next one. Exits with 1 where a new generation
+    differs from the live one.
 
     Examples:
 
@@ -84,32 +87,29 @@ def rebuild(
     """
     from ops.cli.bars import shown_bars
     from ops.cli.errors import CliError, UsageError
-    from ops.cli.rebuilding import build_view, rebuild_view, run
+    from ops.cli.rebuilding import rebuild_views, run
+    from ops.cli.rebuilt import Rebuilt
     from ops.cli.target import find_running
-    from projections.errors import DigestMismatch
 
     if force and not promote:
         raise UsageError("--force belongs to --promote", "a generation that is ready is forced by: emberlog promote VIEW --force")
     names = chosen(views, every)
     target = find_running()
-    reports: list[Report] = []
-    refused: list[str] = []
+
+    def again() -> str:
+        kept = "the log is read anew by" if watch.is_reading else "what is done is kept; go on with"
+        return f"{kept}: emberlog rebuild {watch.left_of(names, ' ')}{' --promote' if promote else ''}"
+
     try:
         with shown_bars(json) as begin:
-            for name in names:
-                progress = begin(f"rebuilding {name}")
-                how: dict[str, Any] = {"from_scratch": from_scratch, "workers": workers, "progress": progress}
-                work = rebuild_view(target, name, force, **how) if promote else build_view(target, name, **how)
-                on = f"what is done is kept; go on with: emberlog rebuild {name}{' --promote' if promote else ''}"
-                try:
-                    reports.append(run(work, f"the rebuild of {name}", on))
-                except DigestMismatch as error:
-                    refused.append(str(error))
+            watch = Rebuilt(begin)
+            work = rebuild_views(target, names, watch, promote=promote, force=force, from_scratch=from_scratch, workers=workers)
+            run(work, lambda: f"the rebuild of {watch.left_of(names)}", again)
     finally:
+        reports = watch.reports_of(names)
         if reports:
-            show(reports, json)
-    if refused:
-        raise CliError("\n".join(refused))
+            show(reports, json, many=len(names) > 1)
+    watch.must_be_sound()
     wrong = [report.view for report in reports if report.compared and not report.equal and not report.promoted]
     if wrong:
         raise CliError(
@@ -132,14 +132,14 @@ def chosen(views: list[str] | None, every: bool) -> list[str]:
     return list(REGISTRY) if every else list(dict.fromkeys(views or ()))
 
 
-def show(reports: Sequence[Report], json: bool) -> None:
-    """Print what was found, which tables differ, and how to go on."""
+def show(reports: Sequence[Report], json: bool, *, many: bool = False) -> None:
+    """Print what was found, which tables differ, and how to go on; as JSON a list where ``many`` were asked for."""
     from ops.cli.out import console, plain, print_json, table
     from ops.cli.rebuilding import as_json
 
     if json:
         shown = [as_json(report) for report in reports]
-        print_json(shown[0] if len(shown) == 1 else shown)
+        print_json(shown if many else shown[0])
         return
     rows = [(r.view, r.records, r.live.digest[:16], r.rebuilt.digest[:16], _word(r), f"{r.seconds:.2f}") for r in reports]
     columns = ("view", "records", "digest live", "digest rebuilt", "result", "seconds")
