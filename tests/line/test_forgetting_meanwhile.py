@@ -128,7 +128,10 @@ async def test_words_that_were_sealed_before_the_keys_were_destroyed_are_held_ba
 
 REBUILT = ("thermal", "graph")
 """The views that hold words or what was made of them."""
-PLACES = {f"{when} it folds": f"{when} 1 projections.applier:Applier.apply" for when in ("before", "after")}
+PLACES = {
+    "before it folds": "before 1 projections.bulk.folding:Folder.fold",
+    "after it has loaded": "after 1 projections.bulk.crew:_fold",
+}
 during_a_rebuild = pytest.mark.parametrize("place", PLACES.values(), ids=PLACES)
 
 
@@ -188,7 +191,7 @@ async def test_what_rebuilds_kept_or_left_unfinished_holds_nothing_that_is_forgo
     await eva.say(secret, OTHER)
     for view in REBUILT:
         assert (await line.cli("rebuild", view, "--promote", "--json")).json()["promoted"]
-    async with rebuilding(line, PLACES["after it folds"], tmp_path):
+    async with rebuilding(line, PLACES["after it has loaded"], tmp_path):
         assert await words_in_tables(line, [secret]) != []
     forgetting = await forget(eva, await memory_that_says(eva, secret))
     await receipted(eva, forgetting)
