@@ -24,7 +24,7 @@ from projections import checkpoint, generation, hot_tier, tables
 from projections.applier import Applier
 from projections.bulk import Filled
 from projections.digest import ViewDigest, view_digest
-from projections.errors import CatchUpTimeout, RebuildRunning
+from projections.errors import CatchUpTimeout, RebuildRunning, WrongState
 from projections.generation import Generation
 from projections.log_reader import KafkaLog
 from projections.records import Positions
@@ -40,6 +40,8 @@ STALLED_S = 30.0
 COMPACTED_TRIES = 5
 LOCK_PATIENCE_S = 5.0
 """How long the rebuild lock is waited for: the server may notice a little late that who had it was killed."""
+LEFT = ("building", "ready", "kept")
+"""States in which somebody may leave a generation and somebody else take it up."""
 NOT_COMPARED = ViewDigest("", {})
 
 
@@ -110,9 +112,16 @@ async def taken_up(conn: AsyncConnection[Any], found: Generation) -> Generation:
 
     One that was live, or is older than the live one, gets a new number: a number is live once at most. So a runner that missed
     two switches finds its generation gone and looks which is live; else it would take the old name for its own.
+
+    Raises WrongState where a forgetting has dropped it since it was found.
     """
     live = await generation.live(conn, found.view)
     async with held_back(conn, live):
+        if found not in await generation.in_state(conn, found.view, *LEFT):
+            raise WrongState(
+                f"generation {found.number} of view {found.view} has just been dropped, as it could not forget what is to be "
+                f"forgotten: build one with `emberlog rebuild {found.view}`"
+            )
         again = found if found.number > live.number else await generation.renumber(conn, found)
         await generation.mark(conn, again, "building")
     return again

@@ -15,7 +15,7 @@ from psycopg import AsyncConnection
 
 from projections import generation
 from projections.as_of import FILLING, STANDING
-from projections.building import Build, Progress, Report, exclusive, taken_up
+from projections.building import LEFT, Build, Progress, Report, exclusive, taken_up
 from projections.errors import OtherFold, WrongState
 from projections.log_reader import KafkaLog
 from projections.runner import RunnerConfig
@@ -96,8 +96,7 @@ async def drop(view: View, config: RunnerConfig, number: int) -> None:
     async with exclusive(view, config) as conn:
         if (await generation.live(conn, view.name)).number == number:
             raise WrongState(f"generation {number} of view {view.name} is live: promote another one, or roll back, before")
-        beside = ("building", "ready", "kept", FILLING, STANDING)
-        numbers = [each.number for each in await generation.in_state(conn, view.name, *beside)]
+        numbers = [each.number for each in await generation.in_state(conn, view.name, *LEFT, FILLING, STANDING)]
         if number not in numbers:
             raise WrongState(f"view {view.name} has no generation {number}: see `emberlog generations {view.name}`")
         if not await generation.drop(conn, view.name, number):

@@ -20,7 +20,7 @@ from projections import checkpoint, generation
 from projections.building import Build, Progress, Report, exclusive, taken_up
 from projections.bulk import Build as Bare
 from projections.bulk import Bulk, Empty, Filled, fill_empty, unfit
-from projections.errors import DigestMismatch
+from projections.errors import DigestMismatch, WrongState
 from projections.generation import Generation
 from projections.log_reader import KafkaLog
 from projections.runner import RunnerConfig
@@ -220,12 +220,21 @@ async def _generation(conn: AsyncConnection[Any], view: View, from_scratch: bool
     await generation.drop_scratch(conn, view.name)
     found = await generation.in_state(conn, view.name, "building", "ready")
     mine = next((each for each in found if each.fold_version == view.version and not from_scratch), None)
-    if mine is not None and not in_bulk and await checkpoint.is_retired(conn, mine.schema):
-        mine = None  # a load left it half full
+    if mine is not None and not in_bulk and await _is_half_full(conn, mine):
+        mine = None
     for other in found:
         if other is not mine:
             await generation.drop(conn, view.name, other.number)
-    if mine is None:
-        async with conn.transaction():
-            return await generation.create(conn, view)
-    return await taken_up(conn, mine)
+    if mine is not None:
+        with contextlib.suppress(WrongState):
+            return await taken_up(conn, mine)
+    async with conn.transaction():
+        return await generation.create(conn, view)
+
+
+async def _is_half_full(conn: AsyncConnection[Any], found: Generation) -> bool:
+    """Whether a load left it so. One that a forgetting drops meanwhile is not: ``taken_up`` misses it."""
+    try:
+        return await checkpoint.is_retired(conn, found.schema)
+    except psycopg.errors.UndefinedTable:
+        return False

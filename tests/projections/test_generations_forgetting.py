@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 
 from projections import generation
 from projections.applier import Applier
+from projections.building import taken_up
 from projections.digest import view_digest
+from projections.errors import WrongState
 from projections.generation import Generation
 from projections.kept import unfinished_cleared
 from projections.promotion import promote, rollback
@@ -167,3 +169,35 @@ async def test_a_forgetting_between_comparing_and_being_ready_leaves_it_too(
     async with await generation.connect(config.dsn) as conn:
         assert await states(conn, "thermal") == [(1, "live"), (2, "ready")]
         assert await rows_of(conn, "thermal", 2) == [1, 1, 1]
+
+
+async def test_a_generation_that_a_forgetting_drops_before_it_is_taken_up_is_made_anew_or_missed_by_name(
+    broker: Broker, config: RunnerConfig, views: dict[str, View], log: LogMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    view, in_state = views["thermal"], generation.in_state
+    log.add(owner(), "garden")
+    await broker.send(log.records)
+    await follow(view, config, log)
+    await build(view, config)
+    gone: list[Generation] = []
+
+    async def dropped_meanwhile(conn: Any, name: str, *wanted: str) -> list[Generation]:
+        found = await in_state(conn, name, *wanted)
+        if found and not gone:
+            gone.extend(found)
+            await generation.drop(conn, name, found[0].number)
+        return found
+
+    monkeypatch.setattr(generation, "in_state", dropped_meanwhile)
+    with pytest.raises(WrongState, match="has just been dropped"):
+        await promote(view, config)
+    gone.clear()
+    await build(view, config)
+    assert gone == [], "nothing was left"
+    report = await build(view, config)
+    assert report.equal
+    assert len(gone) == 1
+    async with await generation.connect(config.dsn) as conn:
+        assert await states(conn, "thermal") == [(1, "live"), (gone[0].number, "ready")]
+        with pytest.raises(WrongState, match="has just been dropped"):
+            await taken_up(conn, Generation("thermal", 99, "thermal_g99", view.version))
