@@ -65,8 +65,8 @@ test: jars ## the test suite, under ten minutes; TEST_PROCESSES=1 for one file a
 	@# in their order on disk: files that share a running set follow each other, so that it is started once per process
 	@$(BIN)/pytest -m "not slow and not prove" -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
 
-slow: jars ## the tests marked slow
-	@$(BIN)/pytest -m slow
+slow: jars ## the tests marked slow; TEST_PROCESSES=1 for one file after another
+	@$(BIN)/pytest -m slow -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
 
 prove: jars ## the full sizes of the proofs, with their figures; takes long
 	@$(BIN)/pytest -m prove -s

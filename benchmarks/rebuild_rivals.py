@@ -17,7 +17,6 @@ from typing import IO, Any
 import psycopg
 from psycopg import AsyncConnection
 
-from benchmarks.rebuild_ours import is_hnsw
 from benchmarks.rebuild_part import Part
 from projections import folding, generation, tables
 from projections.bulk import Build
@@ -40,11 +39,10 @@ MAINTENANCE_WORK_MEM = "256MB"
 
 @dataclass(frozen=True, slots=True)
 class Raw:
-    """Seconds by view, HNSW indexes left out, which stand in ``hnsw`` by name; rows in all."""
+    """Seconds by view, and rows in all."""
 
     seconds: Mapping[str, float]
     rows: int
-    hnsw: Mapping[str, Mapping[str, Any]]
 
     @property
     def total(self) -> float:
@@ -55,7 +53,6 @@ class Raw:
 def raw_copy(dsn: str, builds: Sequence[Build]) -> Raw:
     """The rows of ``builds`` into tables beside them, which are dropped again."""
     seconds: dict[str, float] = {}
-    hnsw: dict[str, Mapping[str, Any]] = {}
     rows = 0
     with psycopg.connect(dsn, autocommit=True) as conn:
         conn.execute(f"SET synchronous_commit = off; SET maintenance_work_mem = '{MAINTENANCE_WORK_MEM}'".encode())
@@ -65,39 +62,22 @@ def raw_copy(dsn: str, builds: Sequence[Build]) -> Raw:
                 conn.execute(statement.encode())
             copied = [_copied(conn, table, build.schema, beside) for table in _tables(build)]
             rows += sum(count for _, count in copied)
-            seconds[build.view.name] = sum(spent for spent, _ in copied) + _indexed(conn, build, beside, hnsw)
+            seconds[build.view.name] = sum(spent for spent, _ in copied) + _indexed(conn, build, beside)
             conn.execute(f"DROP SCHEMA {beside} CASCADE".encode())
-    return Raw(seconds, rows, hnsw)
+    return Raw(seconds, rows)
 
 
 def _tables(build: Build) -> tuple[Table, ...]:
     return (*tables.SERVICE_TABLES, *build.view.tables)
 
 
-def _indexed(conn: psycopg.Connection[Any], build: Build, schema: str, hnsw: dict[str, Mapping[str, Any]]) -> float:
-    """Seconds of keys, indexes and statistics; those of HNSW indexes go into ``hnsw`` instead."""
-    seconds = 0.0
+def _indexed(conn: psycopg.Connection[Any], build: Build, schema: str) -> float:
+    """Seconds of keys, indexes and statistics."""
+    began = time.perf_counter()
     after = [*tables.add_keys(build.view, schema), *tables.create_indexes(build.view, schema, cluster=False)]
     for statement in (*after, *(f"ANALYZE {schema}.{table.name}" for table in _tables(build))):
-        began = time.perf_counter()
         conn.execute(statement.encode())
-        spent = time.perf_counter() - began
-        if is_hnsw(statement):
-            hnsw[statement.split()[2]] = {"seconds": spent, **_about(conn, schema, statement.split()[2])}
-        else:
-            seconds += spent
-    return seconds
-
-
-def _about(conn: psycopg.Connection[Any], schema: str, index: str) -> dict[str, Any]:
-    """Vectors in an HNSW index, and the operator class that it is for."""
-    row = conn.execute(
-        "SELECT c.reltuples::bigint, o.opcname FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid "
-        "JOIN pg_opclass o ON o.oid = i.indclass[0] WHERE i.indexrelid = %s::regclass",
-        (f"{schema}.{index}",),
-    ).fetchone()
-    assert row is not None
-    return {"vectors": row[0], "operators": row[1], "maintenance_work_mem": MAINTENANCE_WORK_MEM}
+    return time.perf_counter() - began
 
 
 def _copied(conn: psycopg.Connection[Any], table: Table, source: str, target: str) -> tuple[float, int]:
@@ -209,10 +189,9 @@ async def temp_merge(config: RunnerConfig, builds: Sequence[Build], until: Posit
 
 
 async def index(conn: AsyncConnection[Any], build: Build) -> None:
-    """Make the secondary indexes other than HNSW."""
+    """Make the secondary indexes."""
     for statement in tables.create_indexes(build.view, build.schema, cluster=False):
-        if not is_hnsw(statement):
-            await conn.execute(statement.encode())
+        await conn.execute(statement.encode())
 
 
 def _is_short(positions: Positions, target: Positions) -> bool:

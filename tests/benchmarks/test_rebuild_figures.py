@@ -12,11 +12,10 @@ from eventsourcing.persistence import JSONTranscoder
 
 from benchmarks.rebuild import GOALS, Others, report_of
 from benchmarks.rebuild_eventsourcing import InMessagePack, told
-from benchmarks.rebuild_ours import Rebuilt, is_hnsw
+from benchmarks.rebuild_ours import Rebuilt
 from benchmarks.rebuild_part import Part, share, woven
 from benchmarks.rebuild_rivals import Raw
 from projections.records import Kind, Placed, Source
-from projections.tables import create_indexes
 from projections.view import ViewSettings
 from projections.views import build_views
 from schemas.owner import Owner
@@ -32,19 +31,20 @@ VECTOR = MemoryEmbedding(MEMORY, OWNER, "semantic", "a-model", 2, Sealed(b"\0\1\
 
 
 def rebuilt(bulk_s: float, current_s: float, rss_mib: float) -> Rebuilt:
-    return Rebuilt({}, {}, bulk_s, 100.0, {"current": current_s}, {}, 0.5, rss_mib)
+    return Rebuilt({}, {}, bulk_s, {"current": current_s}, {}, 0.5, rss_mib)
 
 
 def test_ratios_are_of_medians_and_hnsw_is_in_none_of_them() -> None:
     runs = [rebuilt(6.0, 2.0, 300), rebuilt(9.0, 3.0, 500), rebuilt(7.0, 3.0, 400)]
     raws = [
-        Raw({"thermal": 2.0, "current": 0.5}, 9, {}),
-        Raw({"thermal": 9.0, "current": 9.0}, 9, {}),
-        Raw({"thermal": 1.0}, 9, {}),
+        Raw({"thermal": 2.0, "current": 0.5}, 9),
+        Raw({"thermal": 9.0, "current": 9.0}, 9),
+        Raw({"thermal": 1.0}, 9),
     ]
     others = Others(merged_s=30.0, part=50, eventsourcing_s=1.0, rowwise_s=2.0, left_out=["current"])
     tenth = {"events": 100, "seconds": 1.25, "rss_mib": 200.0}
-    report = report_of({"events": 1000}, runs, tenth, raws, others)
+    hnsw = {"an index": {"seconds": 100.0}}
+    report = report_of({"events": 1000}, runs, tenth, raws, others, hnsw)
     assert report.ratios == {
         "copy": 10.0 / 2.5,
         "temp_merge": 30.0 / 10.0,
@@ -55,16 +55,10 @@ def test_ratios_are_of_medians_and_hnsw_is_in_none_of_them() -> None:
     figures = report.figures
     assert (figures["seconds"], figures["events_per_s"], figures["rss_mib"]) == (10.0, 100.0, 500)
     assert figures["bulk"] == {"events_per_s": 1000 / 7.0, "seconds": 7.0, "copy_ratio": 7.0 / 2.0}
-    assert (figures["hnsw_in_rebuild_s"], figures["cpu_us_per_event"]) == (100.0, 500.0)
+    assert (figures["hnsw_s"], figures["cpu_us_per_event"]) == (hnsw, 500.0)
     assert figures["spread_s"] == {"lowest": 8.0, "highest": 12.0, "raw_lowest": 1.0, "raw_highest": 18.0}
     assert set(GOALS) <= set(figures)
     assert not set(report.ratios) & set(figures), "the tables on the terminal show both"
-
-
-def test_the_index_that_stands_apart_is_the_one_over_vectors() -> None:
-    views = build_views(ViewSettings(audit_key=b"a key of thirty-two bytes, or so")).values()
-    statements = [statement for view in views for statement in create_indexes(view, "s")]
-    assert [statement.split()[4] for statement in statements if is_hnsw(statement)] == ["s.memory_embedding"]
 
 
 @pytest.mark.parametrize(

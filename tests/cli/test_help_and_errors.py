@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -36,15 +35,10 @@ def test_every_command_explains_itself(command: str) -> None:
     assert len(done.output.split()) > 15
 
 
-def test_help_is_quick_as_it_imports_nothing_heavy(cli: Cli) -> None:
+def test_help_imports_nothing_heavy() -> None:
     program = "import sys; from ops.cli import main; print(*{m.partition('.')[0] for m in sys.modules})"
     loaded = subprocess.run([sys.executable, "-P", "-c", program], capture_output=True, text=True, check=True).stdout.split()
-    assert not {"aiokafka", "faust", "mem0", "numpy", "openai", "psycopg", "pydantic"} & set(loaded)
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    cli.ok("--help")
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    # processor time, which other work on the machine does not stretch: 0.3 s when written
-    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 0.8
+    assert not {"aiokafka", "faust", "mem0", "numpy", "openai", "psycopg", "pydantic", "sqlalchemy", "redis"} & set(loaded)
 
 
 @pytest.mark.parametrize("command", NEED_A_RUNNING_SET, ids=lambda c: " ".join(c[:2]))

@@ -103,6 +103,7 @@ def _counting(log: AcceptedLog) -> list[object]:
     return [e for e in log.events() if getattr(e, "reason", "") != DECIDED_BEFORE]
 
 
+@pytest.mark.slow
 async def test_a_killed_worker_loses_and_doubles_nothing(killed_line: Line, line: Line) -> None:
     seed = chosen_seed()
     await _prove(killed_line, line, generate(seed, 120, owners=10, label="k"), kills=3, seed=seed)

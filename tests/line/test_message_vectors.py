@@ -36,6 +36,7 @@ async def _vectors(line: Line, reference: str) -> dict[str, MessageEmbedding]:
         return {record.message_id: record for record in await open_all(ring.keys, records)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["forgotten", "erased"])
 async def test_the_vector_of_a_message_is_destroyed_with_its_message(line: Line, how: str) -> None:
     speaker = Speaker(line, "default/user/lea")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from schemas.types import EraseOwner
 from streams.producers import request_meta
+from tests.line.support.forgetting import key_store_rows
 from tests.line.support.line import Line
 from tests.line.support.rebuilt import live_digest, rebuilt_digest
 from tests.line.support.speaker import Speaker
@@ -39,7 +40,8 @@ async def test_an_erased_owner_leaves_every_store_and_a_rebuild_says_so_too(line
     await eva.say("She repairs accordions in a cellar")
     async with line.commands() as producer:
         end = await producer.conversation_end(ben.reference)
-        await producer.send(EraseOwner(meta=request_meta(ben.reference), conversation_end_offset=end))
+        erasure = EraseOwner(meta=request_meta(ben.reference), conversation_end_offset=end)
+        await producer.send(erasure)
 
     async def gone() -> bool:
         return await ben.archive() == []
@@ -51,6 +53,15 @@ async def test_an_erased_owner_leaves_every_store_and_a_rebuild_says_so_too(line
     assert await line.rows(mentions) == []
     assert await ben.recalled("who repairs accordions?") == []
     assert await eva.recalled("who repairs accordions?") == ["She repairs accordions in a cellar"]
+
+    async def receipted() -> bool:
+        asked = (erasure.meta.command_id,)
+        return bool(
+            await key_store_rows(line, "SELECT 1 FROM forgetting WHERE request_id = %s AND receipt_id IS NOT NULL", asked)
+        )
+
+    await until(receipted, "nothing more is written about the erasure", 60)
+    await line.projected()
     assert await live_digest(line) == await rebuilt_digest(line)
 
     # who comes back is somebody new, at once

@@ -37,6 +37,7 @@ from tests.line.support.rebuilt import project_all
 from tests.line.support.speaker import Speaker
 from tests.line.support.waiting import until
 
+pytestmark = pytest.mark.slow
 SEALED_TOPICS = ("conversation", "commands", "events", "embeddings", "parked")
 BROKEN = 4
 IN_CLEAR = {
@@ -284,7 +285,6 @@ async def test_one_changed_bit_of_a_sealed_value_is_noticed_and_stops_nothing(st
         assert (set(lot), sum(lot.values())) == (set(dict(await untouched.rows(listed))), 1)
 
 
-@pytest.mark.slow
 async def test_once_the_keys_are_destroyed_nothing_that_reads_the_log_finds_a_marker_or_fails(story: Story) -> None:
     await _erase(story)
     line, before = story.line, story.line.dsn

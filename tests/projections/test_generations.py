@@ -259,7 +259,7 @@ async def test_a_view_whose_database_was_lost_is_built_to_the_end_of_the_topics(
     broker: Broker, config: RunnerConfig, views: dict[str, View], log: LogMaker
 ) -> None:
     """Nothing has read for the live tables yet: there is nothing to compare with, and the new ones are further on."""
-    view = views["embeddings"]
+    view = views["graph"]
     await fill(log, broker, 2)
     report = await rebuild(view, config)
     assert (report.compared, report.promoted) == (False, True)

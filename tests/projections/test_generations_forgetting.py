@@ -99,6 +99,9 @@ async def test_one_that_met_forgettings_before_their_time_ends_in_the_same_rows(
             await generation.mark(conn, made, state)
             for record in records[cut:]:
                 await live.apply([record])
+            if made not in await generation.in_state(conn, name, state):
+                assert name in ("graph", "capture"), "others can forget whatever is named"
+                return
             again = Applier(view, made.schema, other)  # another process: a slice that was open at the cut is read again
             await again.claim()
             await again.apply([r for r in records if r.offset >= again.positions[r.topic, r.partition]])

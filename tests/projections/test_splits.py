@@ -127,7 +127,7 @@ def park(log: LogMaker, step: str, ana: str, which: int) -> None:
 
 @pytest.mark.parametrize("name", sorted(REGISTRY))
 @given(plan=steps, cuts=cuts)
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 async def test_any_split_of_the_log_into_batches_gives_the_same_digest(
     database: str, name: str, plan: list[tuple[str, int, int]], cuts: list[int]
 ) -> None:
