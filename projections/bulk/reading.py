@@ -186,8 +186,9 @@ def _home(placed: Placed, headers: Iterable[tuple[str, bytes | None]]) -> str | 
         subject = dict(headers or ()).get("ce_subject")
         owner = "" if subject is None else subject.decode(errors="replace")
         return owner if is_uuid(owner) else None
-    entry: str | None = getattr(record, "parked_id", None)
-    return entry or getattr(record, "owner", None) or ""
+    whose: str | None = getattr(record, "owner", None)
+    # work that was parked of nobody who is known goes by its own id
+    return whose or getattr(record, "parked_id", None) or ""
 
 
 def _takes(source: Source, key: bytes | None, found: Any) -> bool:

@@ -1,4 +1,7 @@
-"""parked: work that could not be done and waits for a person. A row vanishes when its work is resolved."""
+"""parked: work that could not be done and waits for a person. A row vanishes when its work is resolved.
+
+What was parked of an owner who is erased stays listed without what it held: its keys are destroyed, so a rebuild cannot read it.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ from projections.view import ViewSettings
 from schemas.errors import BrokenRecord
 from schemas.ids import is_uuid
 from schemas.sealed import PLAIN, Sealed
-from schemas.types import ParkedResolved, ParkedRetryRequested, WorkParked
+from schemas.types import OwnerErased, ParkedResolved, ParkedRetryRequested, WorkParked
 
 
 class ParkedWork(Row, frozen=True):
@@ -38,49 +41,81 @@ class ParkedWork(Row, frozen=True):
     headers: Json
 
 
-PARKED_WORK = table_of(ParkedWork, "parked_work", key=("parked_id",), indexes=("(owner)",))
+class Erased(Row, frozen=True):
+    """An erased owner."""
+
+    owner: UUID
+
+
+PARKED_WORK = table_of(ParkedWork, "parked_work", key=("parked_id",), lookups=("owner",), indexes=("(owner)",))
+ERASED = table_of(Erased, "parked_erased_owner", key=("owner",))
 
 
 class ParkedView(FoldingView):
     """One row per parked piece of work."""
 
     name = "parked"
-    version = 2
-    tables = (PARKED_WORK,)
+    version = 3
+    tables = (PARKED_WORK, ERASED)
 
     def __init__(self, settings: ViewSettings) -> None:
         topics = settings.topics
         kinds = (WorkParked, ParkedRetryRequested, ParkedResolved)
-        self.sources = (Source(topics.parked, topics.partitions, Kind.PLAIN, kinds),)
+        self.sources = (
+            Source(topics.parked, topics.partitions, Kind.PLAIN, kinds),
+            Source(topics.events, topics.partitions, Kind.EVENTS),
+        )
 
     def check(self, placed: Placed) -> None:
-        """Ids are UUIDs."""
+        """Ids of parked work are UUIDs."""
         record = placed.record
+        if not isinstance(record, WorkParked | ParkedRetryRequested | ParkedResolved):
+            return
         behind = record.behind if isinstance(record, WorkParked) else None
         if not is_uuid(record.parked_id) or not all(value is None or is_uuid(value) for value in (record.owner, behind)):
             raise BrokenRecord("parked_id, owner or behind is not a UUID")
 
     def wants(self, wanted: Wanted, placed: Placed) -> None:
-        """The row of the work."""
-        wanted.key(PARKED_WORK, UUID(placed.record.parked_id))
+        """The row of the work, and whether its owner was erased; of an erased owner all of it."""
+        match placed.record:
+            case WorkParked(parked_id=id, owner=owner):
+                wanted.key(PARKED_WORK, UUID(id))
+                if owner is not None:
+                    wanted.key(ERASED, UUID(owner))
+            case ParkedRetryRequested(parked_id=id) | ParkedResolved(parked_id=id):
+                wanted.key(PARKED_WORK, UUID(id))
+            case OwnerErased(meta=meta):
+                wanted.key(ERASED, UUID(meta.owner))
+                wanted.where(PARKED_WORK, "owner", UUID(meta.owner))
 
     def fold(self, rows: Rows, placed: Placed) -> None:
         """The last word on each piece of work counts."""
-        key = UUID(placed.record.parked_id)
         match placed.record:
             case WorkParked() as work:
-                rows.put(PARKED_WORK, _row(key, work))
-            case ParkedRetryRequested(requested_at=at):
-                row = rows.get(ParkedWork, PARKED_WORK, key)
-                if row is not None:
-                    rows.put(PARKED_WORK, replace(row, retry_requested_at=at))
-            case ParkedResolved():
-                rows.remove(PARKED_WORK, key)
+                row = _row(work)
+                is_erased = row.owner is not None and rows.get(Erased, ERASED, row.owner) is not None
+                rows.put(PARKED_WORK, _emptied(row) if is_erased else row)
+            case ParkedRetryRequested(parked_id=id, requested_at=at):
+                found = rows.get(ParkedWork, PARKED_WORK, UUID(id))
+                if found is not None:
+                    rows.put(PARKED_WORK, replace(found, retry_requested_at=at))
+            case ParkedResolved(parked_id=id):
+                rows.remove(PARKED_WORK, UUID(id))
+            case OwnerErased(meta=meta):
+                owner = UUID(meta.owner)
+                rows.put(ERASED, Erased(owner))
+                for row in rows.where(ParkedWork, PARKED_WORK, "owner", owner):
+                    rows.put(PARKED_WORK, _emptied(row))
 
 
-def _row(key: UUID, work: WorkParked) -> ParkedWork:
+def _emptied(row: ParkedWork) -> ParkedWork:
+    """The row as it is made where none of its values can be opened."""
+    return replace(row, size=0, key=None, value=None, headers=dict.fromkeys(row.headers, ""))
+
+
+def _row(work: WorkParked) -> ParkedWork:
     return ParkedWork(
-        parked_id=key,
+        parked_id=UUID(work.parked_id),
         owner=None if work.owner is None else UUID(work.owner),
         stage=_clean(work.stage),
         topic=_clean(work.topic),

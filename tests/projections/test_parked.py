@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 from datetime import timedelta
 
 import pytest
@@ -10,9 +11,10 @@ from msgspec.structs import replace
 
 from projections.view import View
 from schemas import ids
-from schemas.sealed import Sealed
+from schemas.codec import encode
+from schemas.sealed import DESTROYED, Sealed
 from schemas.types import ParkedResolved, ParkedRetryRequested, Record, WorkParked
-from tests.projections.harness import Fold, owner
+from tests.projections.harness import Fold, of_view, owner
 from tests.projections.logs import T0, LogMaker
 
 ANA = owner()
@@ -85,6 +87,40 @@ async def test_work_without_an_owner_is_parked_too(database: str, parked: View, 
     async with Fold.of(database, parked) as fold:
         await fold.take(log.records)
         assert await fold.rows("owner, reason FROM {s}.parked_work") == [(None, "not JSON\ufffd")]
+
+
+@pytest.mark.parametrize("cuts", [[], [1], [2], [1, 2]])
+async def test_work_of_an_erased_owner_stays_listed_without_what_it_held_as_a_rebuild_that_finds_no_key_has_it(
+    database: str, parked: View, log: LogMaker, cuts: list[int]
+) -> None:
+    log.add(ANA, "learnt")
+    other = replace(WORK, parked_id=ids.parked_id("extract", "t", 1, 9), owner=owner(), offset=9)
+    write(log, WORK, other)
+    log.erase(ANA)
+    write(log, replace(WORK, parked_id=ids.parked_id("extract", "t", 1, 8), offset=8))
+    records = of_view(parked, log.records)
+    shown = 'owner::text, "offset", reason, size, key, value, headers FROM {s}.parked_work ORDER BY "offset"'
+    async with Fold.of(database, parked) as fold:
+        await fold.take(records, cuts)
+        rows = await fold.rows(shown)
+        assert [row[:6] for row in rows] == [
+            (ANA, 7, "malformed answer", 0, None, None),
+            (ANA, 8, "malformed answer", 0, None, None),
+            (other.owner, 9, "malformed answer", 7, b"\x00key", b"\x00\xffvalue"),
+        ]
+        assert rows[0][6] == rows[1][6] == {"ce_id": "", "n\ufffdul": ""}
+        live = await fold.digest()
+    gone = Sealed(b"", DESTROYED)
+    destroyed = [
+        dataclasses.replace(record, value=encode(replace(WORK, key=gone, value=gone, headers=dict.fromkeys(WORK.headers, gone))))
+        if record.value == encode(WORK)
+        else record
+        for record in records
+    ]
+    assert destroyed != records
+    async with Fold.of(database, parked) as fold:
+        await fold.take(destroyed)
+        assert await fold.digest() == live
 
 
 async def test_work_whose_record_is_sealed_is_listed_without_it(database: str, parked: View, log: LogMaker) -> None:

@@ -77,7 +77,6 @@ class Person:
     messages: list[str] = field(default_factory=list)
     accesses: int = 0
     days: int = 0
-    has_parked: bool = False
     is_gone: bool = False
 
     @property
@@ -138,8 +137,7 @@ class Life:
     def _step(self, person: Person) -> Step | None:
         self._number += 1
         self._now += self._pace
-        # the live row of an erased owner's parked work holds what a rebuild finds no key for any more: a known difference
-        if self.chance.random() < ERASED and len(person.memories) > 3 and not person.has_parked:
+        if self.chance.random() < ERASED and len(person.memories) > 3:
             return Step(person, EraseOwner(self._meta(person), self._turns[person.partition]))
         kind = self.chance.choices(list(SHARES), list(SHARES.values()))[0]
         known = len(person.memories)
@@ -273,7 +271,6 @@ class Life:
         return Step(person, BeginAccess(meta, f"access-{person.accesses}", user, "session", None))
 
     def _park(self, person: Person) -> Step:
-        person.has_parked = True
         parked = ids.parked_id("extract", "history", person.partition, self._number)
         content = (Sealed(b"k"), Sealed(b"v"), {"h": Sealed(b"\xff")})
         at = self._meta(person).occurred_at
