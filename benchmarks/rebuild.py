@@ -1,11 +1,11 @@
 """How fast all views are made anew from the log: events per second, memory, and beside it the same rows by other ways.
 
-The history is sealed under a real key store and read from a real broker by processes that have no key yet. Vectors are loaded; the
-HNSW index of the hot tier comes with a promotion, so its time stands apart (`hnsw_s`) and is in no ratio. `copy`: the time ÷ that of
-raw binary COPY of the same final rows with the same keys and indexes. `temp_merge`, `rowwise` and `eventsourcing`: the rate ÷ that
-of consumers that merge each batch from a temporary table, that upsert row by row, and that the `eventsourcing` library runs; the
-last two are timed over a part of the history. `growth`: the time ÷ that for the first tenth of the events. Equal rows are a
-condition.
+The history is sealed under a real key store and read from a real broker by processes that have no key yet. Vectors are loaded;
+the HNSW index of the hot tier comes with a promotion, so its time stands apart (`hnsw_s`) and is in no ratio. `copy`: the time
+÷ that of raw binary COPY of the same final rows with the same keys and indexes. `temp_merge`, `rowwise` and `eventsourcing`:
+the rate ÷ that of consumers that merge each batch from a temporary table, that upsert row by row, and that the `eventsourcing`
+library runs; the last two are timed over a part of the history. `growth`: the time ÷ that for the first tenth of the events.
+Equal rows are a condition.
 """
 
 from __future__ import annotations
