@@ -119,4 +119,4 @@ def test_a_view_is_given_its_topics_only_and_sealed_values_where_it_opens_none()
     assert list(part.of(views["thermal"])) == opened[:1]
     assert list(part.of(views["graph"])) == opened
     assert list(part.of(views["mem0"])) == opened[:2]
-    assert list(part.of(views["parked"])) == []
+    assert list(part.of(views["parked"])) == opened[:1]
