@@ -26,7 +26,7 @@ from redis.backoff import NoBackoff
 
 from projections.errors import Fenced
 from projections.records import Positions, TopicPartition
-from projections.working_set import scripts
+from projections.working_set import aof, scripts
 from projections.working_set.fold import MARKER, Fields, Windows, expires
 
 VERSION = "1"
@@ -204,20 +204,11 @@ class Store:
 
     async def rewrite(self) -> bool:
         """Have the append-only file written anew, without what was deleted. True once that has begun, or there is none."""
-        about = await self.redis.info("persistence")
-        if not about.get("aof_enabled"):
-            return True
-        if about.get("aof_rewrite_in_progress") or about.get("aof_rewrite_scheduled") or about.get("rdb_bgsave_in_progress"):
-            return False
-        await self.redis.bgrewriteaof()
-        return True
+        return await aof.begin(self.redis)
 
     async def rewritten(self) -> bool | None:
         """Whether the last rewrite ended well; None while one is under way."""
-        about = await self.redis.info("persistence")
-        if about.get("aof_rewrite_in_progress") or about.get("aof_rewrite_scheduled"):
-            return None
-        return not about.get("aof_enabled") or about.get("aof_last_bgrewrite_status") == "ok"
+        return await aof.ended(self.redis)
 
     async def wanted(self) -> list[str]:
         """Owners whom a reader wants to be filled again; they are taken off the list."""

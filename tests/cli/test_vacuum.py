@@ -33,7 +33,7 @@ def test_after_a_forget_and_a_vacuum_no_file_of_the_databases_holds_it(running: 
     prove = ("forget", "--prove", "--content-file", str(said), "--json")
     assert {"database's files", "write-ahead log"} <= found(inside.run(*prove).json).keys()
     told = inside.ok("vacuum", "--yes", "--json").json
-    assert told["complete"]
+    assert (told["complete"], told["working_set"]) == (True, True)
     assert [(d["label"], d["left"], d["wal"]) for d in told["databases"]] == [("views", {}, []), ("key store", {}, [])]
     assert all(d["tables"] > 4 and d["after"] > 0 for d in told["databases"])
     assert found(inside.run(*prove).json) == {}

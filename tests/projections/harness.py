@@ -36,6 +36,11 @@ def owner() -> str:
     return str(uuid4())
 
 
+def user() -> str:
+    """A new reference of somebody whom ``EVERYBODY`` has for a user."""
+    return f"{owner()[:-1]}1"
+
+
 class Known:
     """Owners by reference; without a list everybody is known, half of them users and half companies."""
 

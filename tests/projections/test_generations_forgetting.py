@@ -21,7 +21,7 @@ from projections.rebuild import build, rebuild, verify
 from projections.runner import RunnerConfig
 from projections.view import View, ViewSettings
 from projections.views import build_views
-from tests.projections.harness import AUDIT_KEY, Broker, of_view, owner
+from tests.projections.harness import AUDIT_KEY, Broker, of_view, owner, user
 from tests.projections.logs import LogMaker
 from tests.projections.test_generations import NAMES, seen
 from tests.projections.test_kept import TABLES, rows_of, states
@@ -33,7 +33,7 @@ from tests.projections.test_splits import TOPICS, park, steps, write
 async def test_what_is_forgotten_leaves_a_ready_and_a_kept_generation_and_a_rollback_brings_nothing_back(
     broker: Broker, config: RunnerConfig, views: dict[str, View], log: LogMaker, name: str
 ) -> None:
-    view, ana, ben = views[name], owner(), owner()
+    view, ana, ben = views[name], user(), user()
     begin = 0
 
     async def more() -> None:

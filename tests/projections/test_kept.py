@@ -12,7 +12,7 @@ from projections.kept import unfinished_cleared
 from projections.rebuild import rebuild
 from projections.runner import RunnerConfig
 from projections.view import View
-from tests.projections.harness import Broker, owner, running
+from tests.projections.harness import Broker, owner, running, user
 from tests.projections.logs import LogMaker
 from tests.projections.test_splits import park
 
@@ -51,7 +51,7 @@ async def follow(view: View, config: RunnerConfig, log: LogMaker) -> None:
 async def test_what_is_forgotten_after_a_promotion_leaves_the_kept_generation_too(
     broker: Broker, config: RunnerConfig, views: dict[str, View], log: LogMaker, name: str, how: str
 ) -> None:
-    view, ana, ben = views[name], f"{owner()[:-1]}1", f"{owner()[:-1]}1"
+    view, ana, ben = views[name], user(), user()
     [memory], [other] = log.add(ana, "Ana's garden"), log.add(ben, "Ben's garden")
     for who, which in ((ana, memory), (ben, other)):
         log.embed(who, which, [1.0, 0.0])

@@ -22,7 +22,7 @@ def register(app: typer.Typer) -> None:
 
 def vacuum(
     keys: Annotated[bool, typer.Option("--keys", help="The key store's database only.")] = False,
-    views: Annotated[bool, typer.Option("--views", help="The database of views and decider only.")] = False,
+    views: Annotated[bool, typer.Option("--views", help="The database of views and decider, and the working set, only.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     patience: Annotated[
         float, typer.Option("--patience", min=1, help="Seconds without any progress after which tables in use are left.")
@@ -33,7 +33,7 @@ def vacuum(
 
     A row that is deleted stays in PostgreSQL's files as a dead one, also after autovacuum; samples of its values stay with the
     planner, and its bytes in the write-ahead log. This writes each table and its indexes anew without dead rows (VACUUM FULL),
-    draws the samples anew, and lets the files of the write-ahead log go.
+    draws the samples anew, and lets the files of the write-ahead log go. The working set's Redis writes its file anew, too.
 
     Run it after a forget or an erasure that must not wait, else by night: workers and projectors may go on, but each table is
     locked while it is written, about three seconds for 100 MB, and its size is needed once more on the disk. A table in use is
@@ -49,16 +49,20 @@ def vacuum(
     """
     from ops.cli.errors import CliError
     from ops.cli.out import print_json
-    from ops.cli.vacuuming import databases, run
+    from ops.cli.vacuuming import databases, run, working_set
 
     chosen = databases(keys=keys or not views, views=views or not keys)
     if not yes:
         _ask(chosen)
     results = asyncio.run(run(chosen, patience, quiet=json))
+    redis = asyncio.run(working_set(patience)) if views or not keys else None
     if json:
-        print_json({"complete": not any(result.left for result in results), "databases": results})
+        complete = redis is not False and not any(result.left for result in results)
+        print_json({"complete": complete, "databases": results, "working_set": redis})
     else:
         _show(results)
+    if redis is False:
+        raise CliError("the working set's Redis did not write its file anew", "try again once it answers: emberlog status")
     if left := [f"{result.label}: {table} ({why})" for result in results for table, why in result.left.items()]:
         raise CliError(
             f"deleted rows may still stand in the files of {len(left)} {'table' if len(left) == 1 else 'tables'}: "
