@@ -51,9 +51,11 @@ def database(services: ServiceAddresses) -> Iterator[str]:
 
 
 @pytest.fixture
-async def installed(fresh_database: str, views: dict[str, View]) -> str:
-    """DSN of a database with a first generation of every view."""
-    await generation.install(fresh_database, list(views.values()))
+async def installed(request: pytest.FixtureRequest, fresh_database: str, views: dict[str, View]) -> str:
+    """DSN of a database with a first generation of every view, or of the one that the test is about: it has a ``name`` then."""
+    callspec = getattr(request.node, "callspec", None)
+    name = None if callspec is None else callspec.params.get("name")
+    await generation.install(fresh_database, [views[name]] if name in views else list(views.values()))
     return fresh_database
 
 
