@@ -87,7 +87,7 @@ async def test_any_order_of_steps_ends_in_equal_tables_and_in_the_states_that_ar
     broker: Broker, config: RunnerConfig, views: dict[str, View], log: LogMaker, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A random walk, with the projector at work: it is never fenced, and no generation that is live holds other rows."""
-    choice, view = random.Random(seed), views["embeddings"]
+    choice, view = random.Random(seed), views["graph"]
     expected: dict[str, int] = {"live": 1}
     async with running(view, config) as runner:
         for _ in range(40):
@@ -119,7 +119,7 @@ async def test_any_order_of_steps_ends_in_equal_tables_and_in_the_states_that_ar
                     del expected["ready"]
                     expected |= {"kept": expected["live"], "live": report.new_generation}
                 case "promote":
-                    with pytest.raises(WrongState, match="emberlog rebuild embeddings"):
+                    with pytest.raises(WrongState, match="emberlog rebuild graph"):
                         await promote(view, config)
                 case "rollback" if "kept" in expected:
                     switched = await rollback(view, config)
