@@ -23,8 +23,10 @@ SELECT k.key_id::text, k.owner::text, k.wrapped
 FROM unnest(%b::text[]) AS w (key_id) JOIN emberlog_item_key AS k ON k.key_id = w.key_id::uuid
 """
 _FORGOTTEN = """
-EXISTS (SELECT FROM emberlog_forgotten AS f WHERE f.owner = w.tombs::uuid AND f.kind = w.kind AND f.name = w.name
+(EXISTS (SELECT FROM emberlog_forgotten AS f WHERE f.owner = w.tombs::uuid AND f.kind = w.kind AND f.name = w.name
         AND (w.kind <> 'statement' OR w.from_offset < f.below_offset))
+    OR w.kind = 'statement' AND EXISTS (SELECT FROM emberlog_refused AS r
+        WHERE r.owner = w.owner::uuid AND r.name = w.name AND r.cause = w.cause))
 """
 _WANTED = """unnest(%(owner)b::text[], %(tombs)b::text[], %(kind)b::text[], %(name)b::bytea[], %(cause)b::bytea[],
     %(from_offset)b::bigint[]"""
@@ -49,6 +51,14 @@ JOIN emberlog_owner AS o ON o.reference = w.owner::uuid
 WHERE o.erased_at IS NULL AND NOT {_FORGOTTEN}
 ORDER BY w.owner::uuid, w.kind, w.name, w.cause, w.from_offset
 ON CONFLICT (owner, kind, name, cause) DO NOTHING
+"""
+_REFUSE = f"""
+INSERT INTO emberlog_refused (owner, name, cause)
+SELECT w.owner::uuid, w.name, w.cause FROM {_WANTED}) AS w (owner, tombs, kind, name, cause, from_offset)
+JOIN emberlog_owner AS o ON o.reference = w.owner::uuid
+WHERE o.erased_at IS NULL
+ORDER BY w.owner::uuid, w.name, w.cause
+ON CONFLICT DO NOTHING
 """
 
 
@@ -140,12 +150,22 @@ class PostgresKeys:
         absent = [s for s, answer in answers.items() if _is_absent(answer) and owners[row_of(s.owner)] is not None]
         if absent:
             answers.update(await self._made(absent, owners))
+        await self._refuse(
+            [s for s, answer in answers.items() if s.kind == "statement" and answer.is_gone and answer.key_id is None]
+        )
         found = {s: _found_key(answer, owners.get(row_of(s.owner))) for s, answer in answers.items()}
         for subject, key in found.items():
             # a summary that was destroyed is made anew, under a new key: the old one must not be taken for it
             if subject.kind != "summary":
                 self._by_subject.put(subject, key, since)
         return found
+
+    async def _refuse(self, statements: Sequence[Subject]) -> None:
+        """Note what was told before a forget and reached us after it. A turn is delivered at least once, and again at a later
+        offset of the conversation, from where it would count as told anew."""
+        if statements:
+            async with self._database.connection() as connection:
+                await connection.execute(_REFUSE.encode(), _columns(statements))
 
     async def _made(self, subjects: Sequence[Subject], owners: Mapping[str, OwnerKey | None]) -> dict[Subject, _Found]:
         """Make keys for ``subjects``, and read what they have then: another maker's key, or none after all."""

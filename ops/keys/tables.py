@@ -3,6 +3,8 @@
 Names and causes of subjects are kept as 16 bytes of their SHA-256: they may be any text, and the store
 holds no text but owners' ids.
 The epoch rises with every destroying: an answer that was kept from an earlier one counts no more.
+``emberlog_refused`` holds the statements that were told too late, after they were forgotten: delivered again, at a later offset,
+the same telling gets no key either.
 Nothing here refers by foreign key: the owner's row is locked by whoever makes or destroys its keys, and is never deleted.
 """
 
@@ -41,11 +43,12 @@ CREATE INDEX IF NOT EXISTS emberlog_item_key_unsettled ON emberlog_item_key (own
 CREATE TABLE IF NOT EXISTS emberlog_forgotten (
     owner uuid NOT NULL, kind text NOT NULL, name bytea NOT NULL, below_offset bigint NOT NULL, PRIMARY KEY (owner, kind, name)
 );
+CREATE TABLE IF NOT EXISTS emberlog_refused (owner uuid NOT NULL, name bytea, cause bytea, PRIMARY KEY (owner, name, cause));
 CREATE TABLE IF NOT EXISTS emberlog_key_epoch (one boolean PRIMARY KEY DEFAULT true CHECK (one), epoch bigint NOT NULL);
 INSERT INTO emberlog_key_epoch (epoch) VALUES (0) ON CONFLICT DO NOTHING;
 """
 
-NAMES = ("emberlog_owner", "emberlog_owner_alias", "emberlog_item_key", "emberlog_forgotten")
+NAMES = ("emberlog_owner", "emberlog_owner_alias", "emberlog_item_key", "emberlog_forgotten", "emberlog_refused")
 
 
 def digest(text: str) -> bytes:

@@ -39,6 +39,7 @@ class MemoryKeys:
         self._items: dict[str, _Item] = {}
         self._slots: dict[tuple[str, str, str, str], str] = {}
         self._tombstones: dict[tuple[str, str, str], int] = {}
+        self._refused = set[tuple[str, str, str]]()
 
     def clear(self) -> None:
         """Nothing is cached here."""
@@ -61,7 +62,12 @@ class MemoryKeys:
     def _is_forgotten(self, subject: Subject) -> bool:
         owner = "" if subject.kind == "parked" else subject.owner
         below = self._tombstones.get((owner, subject.kind, subject.name))
-        return below is not None and (subject.kind != "statement" or subject.offset < below)
+        if subject.kind != "statement":
+            return below is not None
+        telling = (owner, subject.name, subject.cause)
+        if below is not None and subject.offset < below and (owner, "statement", *telling[1:]) not in self._slots:
+            self._refused.add(telling)
+        return telling in self._refused or (below is not None and subject.offset < below)
 
     async def for_opening(self, key_ids: Collection[str]) -> Mapping[str, SivKey | None]:
         if any(key_id not in self._items for key_id in key_ids):

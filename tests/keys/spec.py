@@ -158,6 +158,19 @@ class KeysSpec:
         assert await bench.key(said(ana, "f", 3)) is None, "a turn from before the forget that is extracted after it"
         assert await bench.key(said(ana, "f", 6)) is not None
 
+    async def test_a_turn_from_before_a_forget_that_is_delivered_again_later_gets_no_key_at_its_new_offset(
+        self, bench: Bench
+    ) -> None:
+        ana = await bench.owners.reference_of(ANA)
+        sealed = await bench.seal(said(ana, "f", 3, "extracted before"))
+        await bench.destroyer.destroy_statements(ana, {"f"}, 5, 0)
+        assert await bench.key(said(ana, "f", 4, "extracted after")) is None
+        assert await bench.key(said(ana, "f", 7, "extracted after")) is None
+        assert await bench.key(said(ana, "f", 7, "extracted before")) is None
+        assert await bench.opened(sealed) is None
+        assert await bench.key(said(ana, "g", 7, "extracted after")) is not None, "what else the turn says"
+        assert await bench.key(said(ana, "f", 7, "said again")) is not None
+
     async def test_an_earlier_forget_repeated_does_not_undo_a_later_one(self, bench: Bench) -> None:
         ana = await bench.owners.reference_of(ANA)
         await bench.destroyer.destroy_statements(ana, {"f"}, 9, 0)
