@@ -89,6 +89,7 @@ def test_locomo_without_its_data_skips_with_a_word() -> None:
     assert "no file" in last_line(run("benchmarks.locomo", "--data", "nowhere.json"))["skipped"]
 
 
+@pytest.mark.slow
 def test_locomo_refuses_a_file_of_another_form(tmp_path: Path) -> None:
     other = tmp_path / "other.json"
     other.write_text('{"not": "locomo"}')

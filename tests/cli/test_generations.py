@@ -134,6 +134,7 @@ def test_a_load_that_is_killed_is_gone_on_with_from_what_it_had_read(clean: Insi
 
 
 @pytest.mark.parametrize(("place", "kept"), [(READ, "the log is read anew by"), (FOLDS, "what is done is kept; go on with")])
+@pytest.mark.slow
 def test_a_load_that_is_stopped_says_what_is_kept(clean: Inside, running: Cli, tmp_path: Path, place: str, kept: str) -> None:
     files = running.cwd / ".emberlog" / "rebuilding"
     with standing(running, tmp_path, "rebuild", *IN_BULK, "--promote", place=place) as process:

@@ -198,6 +198,7 @@ def test_a_master_key_in_a_variable_is_named_as_what_would_win(fresh_database: s
     assert base64.b64encode(key).decode() not in shown
 
 
+@pytest.mark.slow
 def test_a_key_store_that_is_away_or_not_set_up_is_named_without_its_password(fresh_database: str, tmp_path: Path) -> None:
     master_from_file(tmp_path / OLD)
     away = commands(tmp_path, "postgresql://keeper:garden-gate@127.0.0.1:9/keys", tmp_path / OLD)

@@ -121,6 +121,7 @@ def following(running: Cli, *arguments: str) -> Iterator[tuple[subprocess.Popen[
         process.communicate()
 
 
+@pytest.mark.slow
 def test_tail_follows_an_owner_who_is_not_known_yet_until_it_is_stopped(running: Cli) -> None:
     with following(running, "events", "--owner", "flo") as (process, lines):
         running.ok("publish", "--owner", "flo", "--text", "I am afraid of heights.", "--wait")

@@ -186,6 +186,7 @@ def test_an_installed_package_is_not_released_from(copy: Checkout) -> None:
     assert "in a checkout" in copy.fails("schema", "freeze", "--yes", code=2)
 
 
+@pytest.mark.slow
 def test_a_process_whose_registry_refuses_it_ends_with_a_clear_error(tmp_path: Path) -> None:
     with serving(credentials="me:secret") as live:
         here = Cli(

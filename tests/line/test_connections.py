@@ -89,6 +89,7 @@ async def watched(services: ServiceAddresses, make_line: MakeLine, tmp_path: Pat
     await line.close()
 
 
+@pytest.mark.slow
 async def test_worker_and_projector_connect_to_the_configured_services_only(
     watched: Watched, monkeypatch: pytest.MonkeyPatch
 ) -> None:

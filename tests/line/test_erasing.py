@@ -95,6 +95,7 @@ async def test_the_words_of_a_forgotten_memory_cannot_be_opened_wherever_they_st
     assert told.messages[0].content in tail.out, "a conversation is not a memory"
 
 
+@pytest.mark.slow
 async def test_a_memory_with_the_same_words_under_another_slug_keeps_them_until_it_is_forgotten_itself(eva: Speaker) -> None:
     line = eva.line
     for slug in ("locker", "harbour"):

@@ -87,6 +87,7 @@ async def test_a_forget_that_is_sent_twice_and_asked_for_again_forgets_once_with
     await End(eva, [forgetting], gone=[secret], kept=[OTHER]).prove(alone=False)
 
 
+@pytest.mark.slow
 async def test_a_forget_of_what_is_unknown_is_rejected_with_a_reason_and_without_a_receipt(line: Line, secret: str) -> None:
     eva, mara = Speaker(line, "default/user/eva"), Speaker(line, "default/user/mara")
     await eva.say(secret, OTHER)

@@ -78,6 +78,7 @@ async def test_a_turn_published_twice_is_decided_once(ana: Speaker) -> None:
     assert await ana.counts(turn) == (2, 2, 0, 0)
 
 
+@pytest.mark.slow
 async def test_a_forgotten_memory_is_gone_everywhere_stays_gone_and_can_be_taught_anew(ana: Speaker) -> None:
     line = ana.line
     other = "Her brother bakes bread in Ancud"

@@ -35,6 +35,7 @@ def test_services_end_when_the_program_that_started_them_is_killed(data_dir: Pat
     assert services.status() == {"kafka": "healthy", "postgres": "healthy", "redis": "healthy"}
 
 
+@pytest.mark.slow
 def test_services_that_outlive_a_killed_program_are_used_again_or_ended_where_no_record_names_them(data_dir: Path) -> None:
     bootstrap = start_and_kill_the_starter(data_dir, die=False)
     left = recorded(data_dir)

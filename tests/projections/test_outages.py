@@ -33,6 +33,7 @@ def own() -> Iterator[LocalServices]:
         services.destroy()
 
 
+@pytest.mark.slow
 async def test_a_killed_broker_and_a_killed_database_are_pauses_and_nothing_is_lost(own: LocalServices) -> None:
     topics = Topics(2)
     view = build_views(ViewSettings(topics, AUDIT_KEY), ["thermal"])["thermal"]

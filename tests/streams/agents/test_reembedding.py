@@ -82,6 +82,7 @@ async def test_another_models_vectors_stand_beside_those_that_are_there(bench: B
     assert found == {OTHER: Counts(memories=1), bench.embedder.name: Counts(memories=1)}
 
 
+@pytest.mark.slow
 async def test_what_came_since_is_all_that_the_next_call_embeds(bench: Bench, log: Appender) -> None:
     scenario, embedder = Scenario(), OtherEmbedder()
     await append(log, scenario.when(remember(HOME)).events)
@@ -111,6 +112,7 @@ async def test_what_was_cut_off_goes_on_and_leaves_nothing_out(bench: Bench, log
     assert (await vectors_by_model(bench.bootstrap, bench.topics))[OTHER].memories == 30
 
 
+@pytest.mark.slow
 async def test_dropping_a_model_takes_its_vectors_and_no_others(bench: Bench, log: Appender) -> None:
     scenario = Scenario()
     await append(log, scenario.when(remember(HOME)).events, scenario.when(remember(LAST)).events)

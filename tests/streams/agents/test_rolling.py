@@ -104,6 +104,7 @@ async def test_a_neutral_record_of_somebody_else_does_not_pass_for_ours(bench: B
         await until_it_reaches(bench, 3, 3)
 
 
+@pytest.mark.slow
 async def test_no_neutral_record_comes_while_records_wait_for_admission(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     gate = Gate(monkeypatch)
     async with bench.worker("admit"):
