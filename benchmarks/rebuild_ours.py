@@ -27,12 +27,11 @@ from ops.settings import Settings
 from ops.view_settings import view_settings
 from ops.wiring import runner_config
 from projections import generation, rebuild
-from projections.bulk import Build, Filled, fill
+from projections.bulk import Build, Filled, KeyStore, fill
 from projections.records import Positions
 from projections.runner import RunnerConfig
 from projections.view import View
 from projections.views import build_views
-from schemas.sealing import Keys
 
 SAMPLED_EVERY_S = 0.05
 
@@ -149,9 +148,9 @@ async def _by_record(config: RunnerConfig, view: View) -> str:
 
 
 @asynccontextmanager
-async def _keys(settings: Settings, dsn: str) -> AsyncIterator[Keys]:
+async def _keys(settings: Settings, dsn: str) -> AsyncIterator[KeyStore]:
     async with open_keys(settings, dsn) as ring:
-        yield ring.keys
+        yield KeyStore(ring.keys, ring.directory)
 
 
 @contextmanager

@@ -38,6 +38,8 @@ class FoldingView(ABC):
     """False for a view that keeps sealed values as they came: no key is fetched for it."""
     bulk: ClassVar[bool] = True
     """Whether ``projections.bulk`` may fill it: what a record touches belongs to its owner (of parked work: to its entry)."""
+    mended: ClassVar[tuple[str, ...]] = ()
+    """Statements for a ``{schema}`` that was filled in bulk: what the records of one owner do to another's rows."""
     chained: ClassVar[tuple[Table, ...]] = ()
     """Tables whose rows hang together by partition and not by owner: ``chain`` adds them, and no fold looks at one again."""
     _given: tuple[Any, ...]

@@ -93,9 +93,17 @@ def refuse_nul(record: Any) -> None:
     Sealed values count as texts: SealedValue is raised for one that cannot be opened. A view whose tables hold texts calls it in
     ``check``; without it the record is found only after a transaction has failed.
     """
+    # several views ask of the same record, one after the other: records never change
+    if record is _clean[0]:
+        return
     texts = _texts_of(cast(Hashable, type(record)))
     if texts is not None and any("\0" in text for text in texts(record)):
         raise BrokenRecord(f"a text of a {type(record).__name__} holds a NUL byte")
+    _clean[0] = record
+
+
+_clean: list[Any] = [None]
+"""The record that was found clean last; held, so that no other can be it."""
 
 
 Texts = Callable[[Any], Sequence[str]]

@@ -17,9 +17,11 @@ from __future__ import annotations
 
 import typing
 from collections import defaultdict
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import date, datetime
+from functools import lru_cache
+from operator import attrgetter
 from types import NoneType
 from typing import Annotated, Any, TypeVar, cast
 from uuid import UUID
@@ -44,6 +46,14 @@ class Row(msgspec.Struct, frozen=True, gc=False):
 
 
 R = TypeVar("R", bound=Row)
+
+
+@lru_cache(maxsize=4_096)
+def uuid_of(text: str) -> UUID:
+    """``UUID(text)``; several views ask for the same ones, one after the other."""
+    return UUID(text)
+
+
 Key = tuple[Any, ...]
 
 
@@ -109,19 +119,23 @@ class Rows:
 
     def get(self, row: type[R], table: Table, *key: Hashable) -> R | None:
         """The row of a key, None where there is none."""
-        self._must_be_known(table, table.key, key)
+        if not self._complete:
+            self._must_be_known(table, table.key, key)
         return cast("R | None", self._held[table].now.get(key))
 
     def where(self, row: type[R], table: Table, column: str, value: Hashable) -> list[R]:
         """The rows with ``value`` in a lookup column."""
-        self._must_be_known(table, (column,), (value,))
+        if not self._complete:
+            self._must_be_known(table, (column,), (value,))
         return cast("list[R]", self._held[table].found(column, value))
 
     def put(self, table: Table, row: Row) -> None:
         """Write a row, in the place of the one with the same key, which was wanted."""
-        key = self._held[table].key_of(row)
-        self._must_be_known(table, table.key, key)
-        self._held[table].put(key, row)
+        held = self._held[table]
+        key = held.key_of(row)
+        if not self._complete:
+            self._must_be_known(table, table.key, key)
+        held.put(key, row)
 
     def add(self, table: Table, row: Row) -> None:
         """Write a row whose key cannot be there yet, so nobody had to want it."""
@@ -132,7 +146,8 @@ class Rows:
 
     def remove(self, table: Table, *key: Hashable) -> None:
         """Remove the row of a key, if there is one; it was wanted."""
-        self._must_be_known(table, table.key, key)
+        if not self._complete:
+            self._must_be_known(table, table.key, key)
         self._held[table].remove(key)
 
     def remove_where(self, table: Table, column: str, value: Hashable) -> None:
@@ -154,7 +169,7 @@ class Rows:
         return self._held[table].now.values()
 
     def _must_be_known(self, table: Table, columns: tuple[str, ...], value: Key) -> None:
-        if self._complete or value in self._known[table, columns]:
+        if value in self._known[table, columns]:
             return
         if columns == table.key:
             held = self._held[table]
@@ -169,14 +184,13 @@ class _Held:
 
     def __init__(self, table: Table) -> None:
         self._table = table
+        get = attrgetter(*table.key)
+        self.key_of: Callable[[Row], Key] = get if len(table.key) > 1 else lambda row: (get(row),)
         self.now: dict[Key, Row] = {}
         self._before: dict[Key, Row] = {}
         self._dirty: dict[Key, None] = {}
         self._wiped: dict[tuple[str, Any], None] = {}
         self._index: dict[str, dict[Any, dict[Key, None]]] = {column: {} for column in table.lookups}
-
-    def key_of(self, row: Row) -> Key:
-        return tuple([getattr(row, name) for name in self._table.key])
 
     def parts(self, key: Key) -> Iterator[tuple[str, Any]]:
         """Lookup columns that are part of a key, with their values."""
@@ -224,20 +238,30 @@ class _Held:
         return any((column, getattr(row, column)) in self._wiped for column in self._index)
 
     def _set(self, key: Key, row: Row) -> None:
-        self._unindex(key)
+        before = self.now.get(key)
         self.now[key] = row
         for column, index in self._index.items():
-            index.setdefault(getattr(row, column), {})[key] = None
+            value = getattr(row, column)
+            if before is not None:
+                old = getattr(before, column)
+                if old == value:
+                    continue
+                _drop(index, old, key)
+            keys = index.get(value)
+            if keys is None:
+                index[value] = {key: None}
+            else:
+                keys[key] = None
 
     def _unset(self, key: Key) -> None:
-        self._unindex(key)
-        self.now.pop(key, None)
-
-    def _unindex(self, key: Key) -> None:
-        row = self.now.get(key)
+        row = self.now.pop(key, None)
         if row is not None:
             for column, index in self._index.items():
-                keys = index[getattr(row, column)]
-                del keys[key]
-                if not keys:
-                    del index[getattr(row, column)]
+                _drop(index, getattr(row, column), key)
+
+
+def _drop(index: dict[Any, dict[Key, None]], value: Any, key: Key) -> None:
+    keys = index[value]
+    del keys[key]
+    if not keys:
+        del index[value]

@@ -8,6 +8,7 @@ not see it, and who takes inner products normalises after reading.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
@@ -28,8 +29,9 @@ def pack(vector: Sequence[float], precision: Precision) -> bytes:
     return numbers.tobytes()
 
 
+@lru_cache(maxsize=8)
 def unpack(data: bytes, dimensions: int) -> NDArray[np.float32]:
-    """The numbers in ``data`` as float32, which holds every float16 exactly.
+    """The numbers in ``data`` as float32, which holds every float16 exactly. They cannot be written to: several views share them.
 
     Raises BrokenRecord where the bytes are not ``dimensions`` finite numbers of either precision.
     """
@@ -39,4 +41,5 @@ def unpack(data: bytes, dimensions: int) -> NDArray[np.float32]:
     numbers = np.frombuffer(data, dtype=kind).astype("<f4")
     if not np.isfinite(numbers).all():
         raise BrokenRecord("the vector holds a value that is not finite")
+    numbers.flags.writeable = False
     return numbers

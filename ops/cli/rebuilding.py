@@ -17,7 +17,7 @@ from ops.view_settings import view_settings
 from projections import generation, listing, promotion, together
 from projections import rebuild as rebuilding
 from projections.as_of import AsOf, as_of, places_at
-from projections.bulk import Bulk
+from projections.bulk import Bulk, KeyStore
 from projections.listing import Listed
 from projections.promotion import Switched
 from projections.rebuild import Progress, Report
@@ -26,7 +26,6 @@ from projections.runner import RunnerConfig
 from projections.together import Watch
 from projections.view import View
 from projections.views import build_views
-from schemas.sealing import Keys
 
 T = TypeVar("T")
 Text = str | Callable[[], str]
@@ -87,13 +86,13 @@ async def rebuild_view(target: Target, name: str, force: bool, progress: Progres
 
 
 @asynccontextmanager
-async def keys_elsewhere(settings: Settings, dsn: str) -> AsyncIterator[Keys]:
-    """The keys in a process of a bulk load."""
+async def keys_elsewhere(settings: Settings, dsn: str) -> AsyncIterator[KeyStore]:
+    """The key store in a process of a bulk load."""
     from ops.wiring import use_schema_registry
 
     use_schema_registry(settings)
     async with open_keys(settings, dsn, connections=1) as ring:
-        yield ring.keys
+        yield KeyStore(ring.keys, ring.directory)
 
 
 async def as_of_view(target: Target, name: str, at: datetime | Positions, progress: Progress) -> AsOf:

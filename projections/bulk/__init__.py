@@ -4,6 +4,6 @@ from __future__ import annotations
 
 from projections.bulk.filling import fill, unfit
 from projections.bulk.passes import Bulk, Empty, fill_empty
-from projections.bulk.plan import Build, Filled, OpenKeys, Progress
+from projections.bulk.plan import Build, Filled, KeyStore, OpenKeys, Progress
 
-__all__ = ["Build", "Bulk", "Empty", "Filled", "OpenKeys", "Progress", "fill", "fill_empty", "unfit"]
+__all__ = ["Build", "Bulk", "Empty", "Filled", "KeyStore", "OpenKeys", "Progress", "fill", "fill_empty", "unfit"]

@@ -15,9 +15,8 @@ from typing import Protocol
 
 from projections.bulk.folding import Folder
 from projections.bulk.loading import Loader
-from projections.bulk.plan import Done, OpenKeys, Work
+from projections.bulk.plan import Done, KeyStore, OpenKeys, Work
 from projections.bulk.reading import read_all
-from schemas.sealing import NO_KEYS, Keys
 
 PIECES = 3
 """So many pieces of work for each process: the last ones to end wait for little."""
@@ -41,10 +40,10 @@ class Crew(Protocol):
 
 
 @contextlib.contextmanager
-def crew_of(work: Work, keys: Keys, workers: int, open_keys: OpenKeys | None) -> Iterator[Crew]:
-    """So many ``workers``. ``keys`` are for this process, ``open_keys`` opens those of others."""
+def crew_of(work: Work, store: KeyStore, workers: int, open_keys: OpenKeys | None) -> Iterator[Crew]:
+    """So many ``workers``. ``store`` is for this process, ``open_keys`` opens that of others."""
     if workers <= 1:
-        yield _Alone(work, keys)
+        yield _Alone(work, store)
         return
     # spawned: a fork would share this process' connections and threads
     context = multiprocessing.get_context("spawn")
@@ -58,15 +57,15 @@ def crew_of(work: Work, keys: Keys, workers: int, open_keys: OpenKeys | None) ->
 
 
 class _Alone:
-    def __init__(self, work: Work, keys: Keys) -> None:
-        self._work, self._keys = work, keys
+    def __init__(self, work: Work, store: KeyStore) -> None:
+        self._work, self._store = work, store
 
     async def read(self, show: Show) -> Done:
         total = sum(self._work.until.values())
         return await _read(self._work, 0, self._work.partitions, lambda done: show(done, total))
 
     async def fold(self, buckets: Sequence[int], show: Show) -> Done:
-        return await _fold(self._work, buckets, self._keys, lambda done: show(done, len(buckets)))
+        return await _fold(self._work, buckets, self._store, lambda done: show(done, len(buckets)))
 
 
 class _Several:
@@ -109,9 +108,9 @@ async def _read(work: Work, number: int, partitions: frozenset[int], show: Calla
         return await read_all(work, number, partitions, loader, shown)
 
 
-async def _fold(work: Work, buckets: Iterable[int], keys: Keys, show: Callable[[int], None]) -> Done:
+async def _fold(work: Work, buckets: Iterable[int], store: KeyStore, show: Callable[[int], None]) -> Done:
     with Loader.of(work) as loader:
-        folder = Folder(work, keys, loader)
+        folder = Folder(work, store, loader)
         for number, bucket in enumerate(buckets):
             await asyncio.sleep(0)  # a stop is noticed here
             _must_go_on()
@@ -151,7 +150,7 @@ def _read_apart(work: Work, number: int, partitions: frozenset[int]) -> Done:
 def _fold_apart(work: Work, buckets: Sequence[int], open_keys: OpenKeys | None) -> Done:
     async def run() -> Done:
         async with contextlib.AsyncExitStack() as stack:
-            keys = NO_KEYS if open_keys is None else await stack.enter_async_context(open_keys())
-            return await _fold(work, buckets, keys, lambda _: None)
+            store = KeyStore() if open_keys is None else await stack.enter_async_context(open_keys())
+            return await _fold(work, buckets, store, lambda _: None)
 
     return asyncio.run(run())

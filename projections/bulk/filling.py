@@ -24,11 +24,12 @@ from projections.bulk.crew import Crew, crew_of
 from projections.bulk.finishing import Loaded, finish
 from projections.bulk.loading import connect
 from projections.bulk.manifest import Manifest
-from projections.bulk.plan import FOLD, READ, Build, Done, Filled, OpenKeys, OpenLog, Progress, Work, sources_of
+from projections.bulk.plan import FOLD, READ, Build, Done, Filled, KeyStore, OpenKeys, OpenLog, Progress, Work, sources_of
 from projections.bulk.reading import PartsLog
 from projections.bulk.spill import buckets_for
 from projections.folding import FoldingView
 from projections.log_reader import KafkaLog
+from projections.owners import NO_OWNERS
 from projections.records import Positions, Source
 from projections.runner import RunnerConfig
 from schemas.sealing import NO_KEYS
@@ -48,15 +49,15 @@ async def fill(
     """Bring ``builds`` from nothing to ``until``, next offsets by topic and partition (default: the ends of the topics now).
 
     In the folder ``spill`` one is made for sealed records, and removed at the end; so are those of fills that no build knows any
-    more. With more than one of ``workers``, processes share the work and open the keys by ``open_keys`` (not needed where
-    ``config`` has none). What a killed fill had read below ``until`` is not read again; else its tables are emptied first. It
-    holds that an owner's records name what is that owner's only.
+    more. With more than one of ``workers``, processes share the work and open the key store by ``open_keys`` (not needed
+    where ``config`` has none). What a killed fill had read below ``until`` is not read again; else its tables are emptied first.
+    It holds that an owner's records touch what is that owner's only, or that the view mends the rest.
 
     Raises NotEmpty, ValueError, LogTruncated, CatchUpTimeout, KeysUnavailable, outages of broker and database; the builds then
     stay marked as unfinished.
     """
-    if workers > 1 and open_keys is None and config.keys is not NO_KEYS:
-        raise ValueError("keys cannot be sent to other processes: pass open_keys, or use one worker")
+    if workers > 1 and open_keys is None and (config.keys, config.owners) != (NO_KEYS, NO_OWNERS):
+        raise ValueError("a key store cannot be sent to other processes: pass open_keys, or use one worker")
     left_out = {build.view.name: reason for build in builds if (reason := unfit(build)) is not None}
     fit = tuple(build for build in builds if build.view.name not in left_out)
     if not fit:
@@ -66,7 +67,7 @@ async def fill(
         if begun is None:
             begun = _anew(conn, config, fit, until or await _ends(config, fit), spill, open_log)
         resuming.clear(conn, spill)
-        with _files(conn, begun.work), crew_of(begun.work, config.keys, workers, open_keys) as crew:
+        with _files(conn, begun.work), crew_of(begun.work, KeyStore(config.keys, config.owners), workers, open_keys) as crew:
             loaded = await _loaded(conn, begun, crew, progress)
             return await _finished(conn, begun.work, loaded, left_out)
 
@@ -104,9 +105,13 @@ def _taken_up(
         return None
     found = stand.manifest
     ends = {(topic, partition): at for topic, partition, at in found.until}
-    config = replace(config, keys=NO_KEYS)
-    work = Work(config, builds, ends, tuple(found.topics), stand.folder, found.buckets, found.fill, log, stand.failed)
+    work = Work(_bare(config), builds, ends, tuple(found.topics), stand.folder, found.buckets, found.fill, log, stand.failed)
     return _Begun(work, Done(found.done(), stand.failed), stand.left)
+
+
+def _bare(config: RunnerConfig) -> RunnerConfig:
+    """``config`` for other processes, which open the key store themselves."""
+    return replace(config, keys=NO_KEYS, owners=NO_OWNERS)
 
 
 def _anew(
@@ -115,7 +120,7 @@ def _anew(
     topics = tuple(sources_of(builds))
     ends = {tp: end for tp, end in until.items() if tp[0] in topics}
     id, buckets = uuid4(), buckets_for(sum(ends.values()))
-    work = Work(replace(config, keys=NO_KEYS), builds, ends, topics, resuming.folder_of(spill, id), buckets, id, log)
+    work = Work(_bare(config), builds, ends, topics, resuming.folder_of(spill, id), buckets, id, log)
     for build in builds:
         finishing.prepare(conn, build, work.fill)
     # after the builds name it: else another fill would take it for one that nobody knows

@@ -102,6 +102,7 @@ def _complete(conn: psycopg.Connection[Any], build: Build, fill: UUID, positions
             began = time.perf_counter()
             _run(conn, [statement])
             seconds[statement] = time.perf_counter() - began
+        _run(conn, [statement.format(schema=build.schema) for statement in getattr(build.view, "mended", ())])
         for (topic, partition), offset in positions.items():
             moved = _of(build, "UPDATE {} SET next_offset = %s WHERE topic = %s AND partition = %s")
             conn.execute(moved, (offset, topic, partition))

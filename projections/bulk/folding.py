@@ -3,18 +3,20 @@ once."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 
 from projections.bulk.loading import Loader
-from projections.bulk.plan import Work, sources_of
+from projections.bulk.plan import KeyStore, Work, sources_of
 from projections.bulk.spill import read_bucket
+from projections.owners import NamesOwners
 from projections.records import Placed, Problem
 from projections.rows import Row, Rows
 from projections.tables import VIEW_PROBLEM
 from projections.view import Table
 from schemas.errors import ContractError, SealedValue
-from schemas.sealing import NO_KEYS, Keys, opening
+from schemas.owner import Owner
+from schemas.sealing import NO_KEYS, opening
 
 AT_ONCE = 12_000
 """Records whose values are opened together."""
@@ -23,9 +25,9 @@ AT_ONCE = 12_000
 class Folder:
     """Folds buckets into rows, and hands these to ``loader``. ``records`` counts what was folded, by the place of the build."""
 
-    def __init__(self, work: Work, keys: Keys, loader: Loader) -> None:
+    def __init__(self, work: Work, store: KeyStore, loader: Loader) -> None:
         self.records: dict[int, int] = {}
-        self._work, self._keys, self._loader = work, keys, loader
+        self._work, self._store, self._loader = work, store, loader
         self._views = [view for view, _ in work.folding()]
         sources = sources_of(work.builds)
         self._readers = {
@@ -40,7 +42,8 @@ class Folder:
         self._rows = {place: Rows(view.tables, complete=True) for place, view in enumerate(self._views)}
         self._problems = {place: [] for place in self._rows}
         for batch in _batches(read_bucket(self._work.folder, bucket, self._work.topics)):
-            for placed in await self._opened(batch):
+            owners = await self._owners(batch)
+            for placed in await self._opened(batch, owners):
                 self._fold(placed)
         with self._loader.bucket(bucket):
             for place, view in enumerate(self._views):
@@ -50,22 +53,25 @@ class Folder:
                 self._loader.load_tuples(place, VIEW_PROBLEM, [(*at, reason) for at, reason in reasons.items()])
         self._rows = {}
 
-    async def _opened(self, batch: Sequence[Placed]) -> Iterable[Placed]:
-        if self._keys is NO_KEYS:
-            return batch
-        open_one = await opening(self._keys, [placed.record for placed in batch if placed.record is not None])
+    async def _owners(self, batch: Sequence[Placed]) -> Mapping[str, Owner]:
+        """Those whom the views want to know."""
+        naming = [view for view in self._views if isinstance(view, NamesOwners)]
+        wanted = {owner for placed in batch for view in naming for owner in view.owners_in(placed)}
+        return await self._store.owners.owners_of(wanted) if wanted else {}
+
+    async def _opened(self, batch: Sequence[Placed], owners: Mapping[str, Owner]) -> Iterable[Placed]:
+        keys = self._store.keys
+        open_one = await opening(keys, [placed.record for placed in batch if placed.record is not None])
         opened = []
         for placed in batch:
             record = placed.record
-            if record is not None:
+            if record is not None and keys is not NO_KEYS:
                 try:
                     record = open_one(record)
                 except SealedValue as error:
                     # it stays closed: a view that needs the value refuses it, and a plain record may be listed without
                     self._note_closed(placed, error)
-            if record is not placed.record:
-                placed = Placed(placed.topic, placed.partition, placed.offset, placed.key, record)
-            opened.append(placed)
+            opened.append(Placed(placed.topic, placed.partition, placed.offset, placed.key, record, owners))
         return opened
 
     def _note_closed(self, placed: Placed, error: SealedValue) -> None:

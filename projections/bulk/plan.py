@@ -6,18 +6,28 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 from uuid import UUID
 
 from projections.folding import FoldingView
 from projections.log_reader import ReaderConfig
+from projections.owners import NO_OWNERS, Owners
 from projections.records import LogRecord, Positions, Source
 from projections.runner import RunnerConfig
 from projections.view import View
-from schemas.sealing import Keys
+from schemas.sealing import NO_KEYS, Keys
 
-OpenKeys = Callable[[], AbstractAsyncContextManager[Keys]]
-"""Opens the keys in another process, so it can be pickled; whatever else such a process needs (a schema registry), it sets up."""
+
+class KeyStore(NamedTuple):
+    """What a process of a fill needs of the key store: keys, and who goes by a reference."""
+
+    keys: Keys = NO_KEYS
+    owners: Owners = NO_OWNERS
+
+
+OpenKeys = Callable[[], AbstractAsyncContextManager[KeyStore]]
+"""Opens the key store in another process, so it can be pickled; whatever else such a process needs (a schema registry), it
+sets up."""
 Progress = Callable[[str, int, int], None]
 """Called with the stage (``read`` or ``fold``), what is done of it and how much there is: offsets, then buckets."""
 
@@ -69,7 +79,7 @@ class Work:
     """What every process of a fill needs to know; it can be pickled."""
 
     config: RunnerConfig
-    """Without its keys."""
+    """Without its key store."""
     builds: tuple[Build, ...]
     until: Positions
     topics: tuple[str, ...]

@@ -15,7 +15,7 @@ from uuid import UUID
 
 from projections.folding import FoldingView
 from projections.records import Kind, Placed, Source, refuse_nul
-from projections.rows import Rows, Wanted
+from projections.rows import Rows, Wanted, uuid_of
 from projections.view import ViewSettings
 from projections.views import brain_rows as make
 from projections.views.brain_rows import ACCESS, COMPANY, ERASED, USER, Access, Erased, OfCompany, OfUser
@@ -32,7 +32,8 @@ class BrainView(FoldingView):
     name = "brain"
     version = 1
     tables = (USER, COMPANY, ACCESS, ERASED)
-    bulk = False  # an access joins two owners, and the loader names none
+    # an access is the company's, and goes with its user too
+    mended = ("DELETE FROM {schema}.brain_access AS a USING {schema}.brain_erased AS e WHERE a.subject = e.owner",)
 
     def __init__(self, settings: ViewSettings) -> None:
         topics = settings.topics
@@ -57,16 +58,16 @@ class BrainView(FoldingView):
         """The memory or access that changes, and whether an owner was erased."""
         match placed.record:
             case MemoryAdded(meta=meta) | OwnerErased(meta=meta):
-                wanted.key(ERASED, UUID(meta.owner))
+                wanted.key(ERASED, uuid_of(meta.owner))
             case MemoryRevised(memory_id=id):
                 for table in (USER, COMPANY):
-                    wanted.key(table, UUID(id))
+                    wanted.key(table, uuid_of(id))
             case AccessBegan(meta=meta, subject=subject, access_id=id) if subject in placed.owners:
-                wanted.key(ACCESS, UUID(meta.owner), id)
+                wanted.key(ACCESS, uuid_of(meta.owner), id)
                 for reference in (meta.owner, subject):
-                    wanted.key(ERASED, UUID(reference))
+                    wanted.key(ERASED, uuid_of(reference))
             case AccessEnded(meta=meta, access_id=id):
-                wanted.key(ACCESS, UUID(meta.owner), id)
+                wanted.key(ACCESS, uuid_of(meta.owner), id)
 
     def fold(self, rows: Rows, placed: Placed) -> None:
         """Add, revise, forget, erase; begin and end accesses."""
@@ -77,15 +78,15 @@ class BrainView(FoldingView):
                 _revise(rows, event)
             case MemoryForgotten(memory_id=id):
                 for table in (USER, COMPANY):
-                    rows.remove_where(table, "memory_id", UUID(id))
+                    rows.remove_where(table, "memory_id", uuid_of(id))
             case AccessBegan() as event:
                 _begin(rows, placed, event)
             case AccessEnded(meta=meta, access_id=id) as event:
-                access = rows.get(Access, ACCESS, UUID(meta.owner), id)
+                access = rows.get(Access, ACCESS, uuid_of(meta.owner), id)
                 if access is not None:
                     rows.put(ACCESS, make.ended(access, event))
             case OwnerErased(meta=meta):
-                _erase(rows, UUID(meta.owner))
+                _erase(rows, uuid_of(meta.owner))
 
 
 def _add(rows: Rows, placed: Placed, event: MemoryAdded) -> None:
@@ -98,7 +99,7 @@ def _add(rows: Rows, placed: Placed, event: MemoryAdded) -> None:
 
 
 def _revise(rows: Rows, event: MemoryRevised) -> None:
-    id = UUID(event.memory_id)
+    id = uuid_of(event.memory_id)
     if (of_user := rows.get(OfUser, USER, id)) is not None:
         rows.put(USER, make.revised(of_user, event))
     elif (of_company := rows.get(OfCompany, COMPANY, id)) is not None:
@@ -121,4 +122,4 @@ def _erase(rows: Rows, owner: UUID) -> None:
 
 
 def _is_erased(rows: Rows, reference: str) -> bool:
-    return rows.get(Erased, ERASED, UUID(reference)) is not None
+    return rows.get(Erased, ERASED, uuid_of(reference)) is not None

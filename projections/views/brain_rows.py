@@ -9,7 +9,7 @@ from uuid import UUID
 
 from msgspec.structs import replace
 
-from projections.rows import Json, Row, table_of
+from projections.rows import Json, Row, table_of, uuid_of
 from projections.views.brain_readers import COMPANIES_WITH_ACCESS, OWN_ACCESSES, OWN_MEMORIES
 from projections.views.thermal_rows import SEARCHED_CHARACTERS, json_of
 from schemas.owner import Owner
@@ -101,7 +101,7 @@ B = TypeVar("B", OfUser, OfCompany)
 
 def added(event: MemoryAdded, owner: Owner) -> OfUser | OfCompany | None:
     """The row of a new memory; None for an owner who is neither a user nor a company."""
-    memory, at = UUID(event.memory_id), event.meta.occurred_at
+    memory, at = uuid_of(event.memory_id), event.meta.occurred_at
     values: dict[str, Any] = {
         "memory_id": memory,
         "slug": _slug(memory, event.slug),
@@ -109,7 +109,7 @@ def added(event: MemoryAdded, owner: Owner) -> OfUser | OfCompany | None:
         "extra_metadata": _extra(event),
         "created_at": at,
         "updated_at": at,
-        "owner": UUID(event.meta.owner),
+        "owner": uuid_of(event.meta.owner),
         "tenant": owner.tenant,
     }
     match owner.kind:
@@ -134,10 +134,10 @@ def revised(row: B, event: MemoryRevised) -> B:
 def began(event: AccessBegan, company: Owner, user: Owner) -> Access:
     """An access that began."""
     return Access(
-        owner=UUID(event.meta.owner),
+        owner=uuid_of(event.meta.owner),
         access_id=event.access_id,
         company_id=company.id,
-        subject=UUID(event.subject),
+        subject=uuid_of(event.subject),
         tenant=user.tenant,
         user_id=user.id,
         kind=event.kind,

@@ -17,7 +17,7 @@ from uuid import UUID
 
 from projections.folding import FoldingView
 from projections.records import Kind, Placed, Source, refuse_nul
-from projections.rows import Rows, Wanted
+from projections.rows import Rows, Wanted, uuid_of
 from projections.view import ViewSettings
 from projections.views import capture_rows as make
 from projections.views.capture_rows import (
@@ -86,27 +86,27 @@ class CaptureView(FoldingView):
             case ConversationTurn() as turn:
                 _want_turn(wanted, turn)
             case MemoryAdded() | MemoryReheated() | MemoryRevised() as event if event.source is not None:
-                owner = UUID(event.meta.owner)
+                owner = uuid_of(event.meta.owner)
                 wanted.key(ERASED, owner)
                 wanted.key(GONE, owner, event.source.turn_id)
                 for message in event.source.messages:
-                    wanted.key(EVIDENCE, UUID(event.memory_id), message.message_id)
+                    wanted.key(EVIDENCE, uuid_of(event.memory_id), message.message_id)
                     wanted.key(GONE, owner, message.message_id)
             case MemoryForgotten(include_source=True) as event:
-                wanted.where(EVIDENCE, "memory_id", UUID(event.memory_id))
-                wanted.where(INTERACTION, "owner", UUID(event.meta.owner))
+                wanted.where(EVIDENCE, "memory_id", uuid_of(event.memory_id))
+                wanted.where(INTERACTION, "owner", uuid_of(event.meta.owner))
             case OwnerErased(meta=meta):
-                wanted.key(ERASED, UUID(meta.owner))
+                wanted.key(ERASED, uuid_of(meta.owner))
 
     def wants_next(self, wanted: Wanted, rows: Rows, placed: Placed) -> None:
         """The last utterance of a turn's session; what evidence of a forgotten memory is gone."""
         match placed.record:
             case ConversationTurn(owner=owner, session_id=session_id):
-                session = rows.get(Session, SESSION, UUID(owner), left_of(session_id))
+                session = rows.get(Session, SESSION, uuid_of(owner), left_of(session_id))
                 if session is not None:
                     wanted.key(INTERACTION, session.owner, session.message_id)
             case MemoryForgotten(include_source=True) as event:
-                for row in rows.where(Evidence, EVIDENCE, "memory_id", UUID(event.memory_id)):
+                for row in rows.where(Evidence, EVIDENCE, "memory_id", uuid_of(event.memory_id)):
                     for id in (row.message_id, row.turn_id):
                         wanted.key(GONE, row.owner, id)
 
@@ -116,20 +116,20 @@ class CaptureView(FoldingView):
             case ConversationTurn() as turn:
                 _take(rows, placed, turn)
             case MemoryAdded() | MemoryReheated() | MemoryRevised() as event if event.source is not None:
-                owner = UUID(event.meta.owner)
+                owner = uuid_of(event.meta.owner)
                 if rows.get(Erased, ERASED, owner) is None:
-                    for row in make.evidence(UUID(event.memory_id), owner, event.source):
+                    for row in make.evidence(uuid_of(event.memory_id), owner, event.source):
                         rows.put(EVIDENCE, row)
             case MemoryForgotten() as event:
                 _forget(rows, event)
             case OwnerErased(meta=meta):
-                rows.put(ERASED, Erased(UUID(meta.owner)))
+                rows.put(ERASED, Erased(uuid_of(meta.owner)))
                 for table in (INTERACTION, SEEN, SESSION, EVIDENCE, GONE):
-                    rows.remove_where(table, "owner", UUID(meta.owner))
+                    rows.remove_where(table, "owner", uuid_of(meta.owner))
 
 
 def _want_turn(wanted: Wanted, turn: ConversationTurn) -> None:
-    owner = UUID(turn.owner)
+    owner = uuid_of(turn.owner)
     wanted.key(ERASED, owner)
     wanted.key(SESSION, owner, left_of(turn.session_id))
     wanted.key(GONE, owner, turn.turn_id)
@@ -139,7 +139,7 @@ def _want_turn(wanted: Wanted, turn: ConversationTurn) -> None:
 
 
 def _take(rows: Rows, placed: Placed, turn: ConversationTurn) -> None:
-    owner = UUID(turn.owner)
+    owner = uuid_of(turn.owner)
     if turn.session_id.is_destroyed or rows.get(Erased, ERASED, owner) is not None:
         return
     session = left_of(turn.session_id)
@@ -176,7 +176,7 @@ def _detail(rows: Rows, owner: UUID, last: str, turn: ConversationTurn) -> None:
 
 
 def _forget(rows: Rows, event: MemoryForgotten) -> None:
-    memory, owner = UUID(event.memory_id), UUID(event.meta.owner)
+    memory, owner = uuid_of(event.memory_id), uuid_of(event.meta.owner)
     if event.include_source:
         gone = {id for row in rows.where(Evidence, EVIDENCE, "memory_id", memory) for id in (row.message_id, row.turn_id)}
         for id in gone:

@@ -11,7 +11,7 @@ import orjson
 from msgspec.structs import replace
 
 from projections.records import Placed
-from projections.rows import Int4, Json, Row, table_of
+from projections.rows import Int4, Json, Row, table_of, uuid_of
 from schemas.sealed import Sealed, left_of
 from schemas.types import ConversationTurn, Message, SourceRef
 
@@ -101,7 +101,7 @@ ERASED = table_of(Erased, "capture_erased", key=("owner",))
 def asked(placed: Placed, turn: ConversationTurn, place: int, message: Message) -> Interaction:
     """The row of an utterance that nobody has answered yet."""
     return Interaction(
-        owner=UUID(turn.owner),
+        owner=uuid_of(turn.owner),
         message_id=message.message_id,
         session_id=left_of(turn.session_id),
         user_id=left_of(turn.user_id),

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from projections.folding import FoldingView
 from projections.records import Kind, Placed, Source
-from projections.rows import Int4, Row, Rows, Wanted, table_of
+from projections.rows import Int4, Row, Rows, Wanted, table_of, uuid_of
 from projections.view import ViewSettings
 from schemas.errors import BrokenRecord
 from schemas.ids import is_uuid
@@ -117,28 +117,28 @@ class CurrentView(FoldingView):
         event = placed.record
         if isinstance(event, OwnerErased):
             for table in (CURRENT, OUTBOX):
-                wanted.where(table, "owner", UUID(event.meta.owner))
+                wanted.where(table, "owner", uuid_of(event.meta.owner))
         elif isinstance(event, _OF_A_MEMORY):
-            wanted.key(OUTBOX, UUID(event.meta.owner), UUID(event.memory_id))
+            wanted.key(OUTBOX, uuid_of(event.meta.owner), uuid_of(event.memory_id))
             if not isinstance(event, MemoryAdded):
-                wanted.key(CURRENT, UUID(event.memory_id))
+                wanted.key(CURRENT, uuid_of(event.memory_id))
 
     def fold(self, rows: Rows, placed: Placed) -> None:
         """Keep the newest state; note what changed."""
         event = placed.record
         match event:
             case OwnerErased(meta=meta):
-                for row in rows.where(Current, CURRENT, "owner", UUID(meta.owner)):
+                for row in rows.where(Current, CURRENT, "owner", uuid_of(meta.owner)):
                     _note(rows, placed, row.memory_id)
-                rows.remove_where(CURRENT, "owner", UUID(meta.owner))
+                rows.remove_where(CURRENT, "owner", uuid_of(meta.owner))
             case MemoryForgotten(memory_id=memory_id):
-                rows.remove(CURRENT, UUID(memory_id))
-                _note(rows, placed, UUID(memory_id))
+                rows.remove(CURRENT, uuid_of(memory_id))
+                _note(rows, placed, uuid_of(memory_id))
             case MemoryAdded(memory_id=memory_id):
                 rows.add(CURRENT, _added(placed, event))
-                _note(rows, placed, UUID(memory_id))
+                _note(rows, placed, uuid_of(memory_id))
             case MemoryReheated() | MemoryRevised() | MemoryPinned() | MemoryUnpinned() | MemoryDownshifted():
-                before = rows.get(Current, CURRENT, UUID(event.memory_id))
+                before = rows.get(Current, CURRENT, uuid_of(event.memory_id))
                 if before is not None:  # else forgotten before
                     rows.put(CURRENT, _changed(before, event))
                     _note(rows, placed, before.memory_id)
@@ -170,14 +170,14 @@ def record_of(row: Current) -> MemoryCurrent:
 
 def _note(rows: Rows, placed: Placed, memory: UUID) -> None:
     meta = placed.record.meta
-    rows.put(OUTBOX, Noted(UUID(meta.owner), memory, placed.partition, meta.sequence))
+    rows.put(OUTBOX, Noted(uuid_of(meta.owner), memory, placed.partition, meta.sequence))
 
 
 def _added(placed: Placed, event: MemoryAdded) -> Current:
     meta = event.meta
     return Current(
-        memory_id=UUID(event.memory_id),
-        owner=UUID(meta.owner),
+        memory_id=uuid_of(event.memory_id),
+        owner=uuid_of(meta.owner),
         partition=placed.partition,
         user_id=_pack(event.user_id),
         content=_pack(event.content),

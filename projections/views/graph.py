@@ -16,7 +16,7 @@ from uuid import UUID
 
 from projections.folding import FoldingView
 from projections.records import Kind, Placed, Source, refuse_nul
-from projections.rows import Rows, Wanted
+from projections.rows import Rows, Wanted, uuid_of
 from projections.vector_records import parse_key
 from projections.view import Table, ViewSettings
 from projections.views import graph_edges as edges
@@ -95,19 +95,19 @@ class GraphView(FoldingView):
             case MemoryAdded() | MemoryReheated() | MemoryRevised() as event:
                 self._want_learnt(wanted, event)
             case MemoryDownshifted() as event:
-                self._want_trace(wanted, UUID(event.memory_id))
+                self._want_trace(wanted, uuid_of(event.memory_id))
             case MemoriesLinked() | MemoriesUnlinked() as event:
                 edges.want(wanted, edges.from_link(event))
             case DaySummarised() as event:
                 self._want_day(wanted, event)
             case MemoryForgotten() as event:
-                wanted.key(FORGOTTEN, UUID(event.memory_id))
+                wanted.key(FORGOTTEN, uuid_of(event.memory_id))
                 for trace in (event.memory_id, *event.summary_ids):
-                    wanted.key(TRACE, UUID(trace))
-                    wanted.where(TELLING, "told_by", UUID(trace))
+                    wanted.key(TRACE, uuid_of(trace))
+                    wanted.where(TELLING, "told_by", uuid_of(trace))
             case OwnerErased(meta=meta):
-                wanted.key(ERASED, UUID(meta.owner))
-                self._vectors.want_owner(wanted, UUID(meta.owner))
+                wanted.key(ERASED, uuid_of(meta.owner))
+                self._vectors.want_owner(wanted, uuid_of(meta.owner))
 
     def wants_next(self, wanted: Wanted, rows: Rows, placed: Placed) -> None:
         """What is told until now by those who are about to tell something else, or nothing any more."""
@@ -141,16 +141,16 @@ class GraphView(FoldingView):
             case MemoryForgotten() as event:
                 self._forget(rows, event)
             case OwnerErased(meta=meta):
-                self._erase(rows, UUID(meta.owner), meta.sequence)
+                self._erase(rows, uuid_of(meta.owner), meta.sequence)
 
     def _want_trace(self, wanted: Wanted, trace: UUID) -> None:
         wanted.key(TRACE, trace)
         self._vectors.want(wanted, trace)
 
     def _want_learnt(self, wanted: Wanted, event: _Learnt) -> None:
-        memory, meta = UUID(event.memory_id), event.meta
+        memory, meta = uuid_of(event.memory_id), event.meta
         self._want_trace(wanted, memory)
-        teller = Teller(memory, UUID(meta.owner), 0.0, meta.occurred_at)
+        teller = Teller(memory, uuid_of(meta.owner), 0.0, meta.occurred_at)
         for telling in edges.from_turn(teller, event.source):
             edges.want(wanted, telling)
             self._messages.want(wanted, telling.dst)
@@ -161,15 +161,15 @@ class GraphView(FoldingView):
             wanted.where(TELLING, "told_by", memory)
 
     def _want_day(self, wanted: Wanted, event: DaySummarised) -> None:
-        summary, owner = UUID(event.summary_id), UUID(event.meta.owner)
+        summary, owner = uuid_of(event.summary_id), uuid_of(event.meta.owner)
         self._want_trace(wanted, summary)
         wanted.where(TELLING, "told_by", summary)
         for memory in event.memory_ids:
-            wanted.key(TRACE, UUID(memory))
+            wanted.key(TRACE, uuid_of(memory))
         for message in event.message_ids:
-            wanted.key(GONE, UUID(message))
+            wanted.key(GONE, uuid_of(message))
         teller = Teller(summary, owner, 0.0, event.meta.occurred_at)
-        made_from = edges.from_day(teller, map(UUID, (*event.memory_ids, *event.message_ids)))
+        made_from = edges.from_day(teller, map(uuid_of, (*event.memory_ids, *event.message_ids)))
         for telling in (*edges.from_words(teller, (), event.triples).edges, *made_from):
             edges.want(wanted, telling)
 
@@ -190,7 +190,7 @@ class GraphView(FoldingView):
                 edges.tell(rows, telling, told.names)
 
     def _change(self, rows: Rows, event: MemoryReheated | MemoryRevised | MemoryDownshifted) -> None:
-        row = rows.get(Trace, TRACE, UUID(event.memory_id))
+        row = rows.get(Trace, TRACE, uuid_of(event.memory_id))
         if row is None:
             return  # forgotten before
         match event:
@@ -204,9 +204,9 @@ class GraphView(FoldingView):
                 self._learn(rows, row, event)
 
     def _summarise(self, rows: Rows, placed: Placed, event: DaySummarised) -> None:
-        found = [rows.get(Trace, TRACE, UUID(memory)) for memory in event.memory_ids]
+        found = [rows.get(Trace, TRACE, uuid_of(memory)) for memory in event.memory_ids]
         memories = [row for row in found if row is not None]
-        messages = [id for id in map(UUID, event.message_ids) if not self._messages.is_gone(rows, id)]
+        messages = [id for id in map(uuid_of, event.message_ids) if not self._messages.is_gone(rows, id)]
         row = make.summary(placed, event, memories)
         self._untell(rows, row.id)
         self._write(rows, row)
@@ -216,10 +216,10 @@ class GraphView(FoldingView):
             edges.tell(rows, telling, told.names)
 
     def _forget(self, rows: Rows, event: MemoryForgotten) -> None:
-        memory, owner = UUID(event.memory_id), UUID(event.meta.owner)
+        memory, owner = uuid_of(event.memory_id), uuid_of(event.meta.owner)
         rows.put(FORGOTTEN, Forgotten(memory, event.meta.sequence))
         taught = [telling.dst for telling in _told_by(rows, memory) if telling.how == EVIDENCE]
-        for trace in (memory, *map(UUID, event.summary_ids)):
+        for trace in (memory, *map(uuid_of, event.summary_ids)):
             self._untell(rows, trace)
             edges.lead_nowhere(rows, trace)
             rows.remove(TRACE, trace)
@@ -250,11 +250,11 @@ def _retold(record: object) -> list[UUID]:
     """Those who tell something else from now on, or nothing any more."""
     match record:
         case MemoryRevised():
-            return [UUID(record.memory_id)]
+            return [uuid_of(record.memory_id)]
         case DaySummarised():
-            return [UUID(record.summary_id)]
+            return [uuid_of(record.summary_id)]
         case MemoryForgotten():
-            return [UUID(record.memory_id), *map(UUID, record.summary_ids)]
+            return [uuid_of(record.memory_id), *map(uuid_of, record.summary_ids)]
         case _:
             return []
 

@@ -25,7 +25,7 @@ from uuid import UUID, uuid5
 
 from msgspec.structs import replace
 
-from projections.rows import Int4, Row, Rows, Wanted, table_of
+from projections.rows import Int4, Row, Rows, Wanted, table_of, uuid_of
 from schemas.fingerprint import normalise
 from schemas.ids import NAMESPACE
 from schemas.sealed import Sealed, left_of
@@ -134,7 +134,7 @@ def from_words(teller: Teller, entities: Iterable[Entity], triples: Iterable[Tri
 def from_turn(teller: Teller, source: SourceRef | None) -> list[Telling]:
     """That a memory was learnt from the messages of a turn."""
     messages = () if source is None else source.messages
-    return [_telling(teller, teller.id, UUID(message.message_id), EVIDENCE, EVIDENCE) for message in messages]
+    return [_telling(teller, teller.id, uuid_of(message.message_id), EVIDENCE, EVIDENCE) for message in messages]
 
 
 def from_day(teller: Teller, sources: Iterable[UUID]) -> list[Telling]:
@@ -144,9 +144,9 @@ def from_day(teller: Teller, sources: Iterable[UUID]) -> list[Telling]:
 
 def from_link(event: MemoriesLinked | MemoriesUnlinked) -> Telling:
     """That two memories are connected."""
-    meta, src = event.meta, UUID(event.source_id)
-    teller = Teller(src, UUID(meta.owner), event.weight, meta.occurred_at)
-    return _telling(teller, src, UUID(event.target_id), event.kind[:LONGEST_TYPE], LINK)
+    meta, src = event.meta, uuid_of(event.source_id)
+    teller = Teller(src, uuid_of(meta.owner), event.weight, meta.occurred_at)
+    return _telling(teller, src, uuid_of(event.target_id), event.kind[:LONGEST_TYPE], LINK)
 
 
 def _telling(teller: Teller, src: UUID, dst: UUID, type: str, how: str) -> Telling:

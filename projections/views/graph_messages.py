@@ -13,7 +13,7 @@ from uuid import UUID
 from msgspec.structs import replace
 
 from projections.records import Placed
-from projections.rows import Rows, Wanted
+from projections.rows import Rows, Wanted, uuid_of
 from projections.views import graph_edges as edges
 from projections.views import graph_rows as make
 from projections.views.graph_edges import EVIDENCE, TELLING, Telling
@@ -38,16 +38,16 @@ class Messages:
 
     def want_turn(self, wanted: Wanted, turn: ConversationTurn) -> None:
         """What ``said`` looks at."""
-        wanted.key(ERASED, UUID(turn.owner))
+        wanted.key(ERASED, uuid_of(turn.owner))
         for message in turn.messages:
-            self.want(wanted, UUID(message.message_id))
+            self.want(wanted, uuid_of(message.message_id))
 
     def said(self, rows: Rows, placed: Placed, turn: ConversationTurn) -> None:
         """Take in what is neither forgotten nor here already."""
-        if rows.get(Erased, ERASED, UUID(turn.owner)) is not None:
+        if rows.get(Erased, ERASED, uuid_of(turn.owner)) is not None:
             return
         for message in turn.messages:
-            id = UUID(message.message_id)
+            id = uuid_of(message.message_id)
             if message.content.is_destroyed or rows.get(Gone, GONE, id) is not None or _find(rows, id) is not None:
                 continue
             rows.put(WAITING_MESSAGE, make.message(placed, turn, message))

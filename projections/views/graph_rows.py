@@ -10,7 +10,7 @@ from uuid import UUID
 from msgspec.structs import replace
 
 from projections.records import Placed
-from projections.rows import Json, Row, table_of
+from projections.rows import Json, Row, table_of, uuid_of
 from schemas.sealed import Sealed, left_of, text_of
 from schemas.types import ConversationTurn, DaySummarised, MemoryAdded, MemoryDownshifted, MemoryRevised, Message
 
@@ -86,7 +86,7 @@ def memory(placed: Placed, event: MemoryAdded) -> Trace:
     if turn is not None:
         source |= {"turn_id": turn.turn_id, "session_id": left_of(turn.session_id), "agent_id": turn.agent_id}
     return Trace(
-        id=UUID(event.memory_id),
+        id=uuid_of(event.memory_id),
         user_id=left_of(event.user_id),
         content=left_of(event.content),
         role=MEMORY,
@@ -94,7 +94,7 @@ def memory(placed: Placed, event: MemoryAdded) -> Trace:
         salience=event.salience,
         source=source,
         meta={"tags": _texts(event.tags), **_named(event)},
-        owner=UUID(event.meta.owner),
+        owner=uuid_of(event.meta.owner),
         kind=MEMORY,
         tier=HOT,
         sequence=event.meta.sequence,
@@ -118,7 +118,7 @@ def message(placed: Placed, turn: ConversationTurn, said: Message) -> Trace:
     """What was said, salient in no way yet."""
     details = {name: text_of(getattr(said, name)) for name in ("name", "image_caption", "producer_id")}
     return Trace(
-        id=UUID(said.message_id),
+        id=uuid_of(said.message_id),
         user_id=left_of(turn.user_id),
         content=left_of(said.content),
         role=said.role,
@@ -126,7 +126,7 @@ def message(placed: Placed, turn: ConversationTurn, said: Message) -> Trace:
         salience=0.0,
         source=_place(placed) | {"turn_id": turn.turn_id, "session_id": left_of(turn.session_id), "agent_id": turn.agent_id},
         meta={name: text for name, text in details.items() if text is not None},
-        owner=UUID(turn.owner),
+        owner=uuid_of(turn.owner),
         kind=MESSAGE,
         tier=HOT,
         sequence=None,
@@ -138,7 +138,7 @@ def summary(placed: Placed, event: DaySummarised, memories: Iterable[Trace]) -> 
     """A day's summary: its user is that of its memories, and it is as salient as the most salient of them."""
     known = list(memories)
     return Trace(
-        id=UUID(event.summary_id),
+        id=uuid_of(event.summary_id),
         user_id=known[0].user_id if known else None,
         content=left_of(event.content),
         role=SUMMARY,
@@ -149,7 +149,7 @@ def summary(placed: Placed, event: DaySummarised, memories: Iterable[Trace]) -> 
             "day": event.day.isoformat(), "revision": event.revision,
             "model": event.model, "prompt_version": event.prompt_version,
         },
-        owner=UUID(event.meta.owner),
+        owner=uuid_of(event.meta.owner),
         kind=SUMMARY,
         tier=HOT,
         sequence=event.meta.sequence,

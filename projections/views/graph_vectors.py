@@ -11,7 +11,7 @@ from uuid import UUID
 
 import numpy as np
 
-from projections.rows import Int4, Row, Rows, Wanted, table_of
+from projections.rows import Int4, Row, Rows, Wanted, table_of, uuid_of
 from projections.vector_records import Key, check_vector, id_of
 from projections.vectors import Vector
 from projections.view import HotIndex, Table
@@ -66,7 +66,8 @@ class Vectors:
     def check(self, key: bytes | None, record: MemoryEmbedding | MessageEmbedding) -> None:
         """Keys and ids must agree, vectors be what they say. Raises BrokenRecord and SealedValue."""
         check_vector(key, record)
-        if record.vector.is_destroyed or not self._half:
+        # of float16 every finite number fits
+        if record.vector.is_destroyed or not self._half or len(record.vector.data) == 2 * record.dimensions:
             return
         numbers = unpack(record.vector.raw, record.dimensions)
         if float(np.abs(numbers).max()) > LARGEST_HALF:
@@ -84,11 +85,11 @@ class Vectors:
 
     def want_delivery(self, wanted: Wanted, record: MemoryEmbedding | MessageEmbedding) -> None:
         """What ``deliver`` looks at."""
-        trace_id = UUID(id_of(record))
+        trace_id = uuid_of(id_of(record))
         self.want_key(wanted, (trace_id, record.head, record.model))
         for table in (TRACE, FORGOTTEN, GONE):
             wanted.key(table, trace_id)
-        wanted.key(ERASED, UUID(record.owner))
+        wanted.key(ERASED, uuid_of(record.owner))
 
     def want_owner(self, wanted: Wanted, owner: UUID) -> None:
         """What ``erase`` looks at."""
@@ -97,13 +98,13 @@ class Vectors:
 
     def deliver(self, rows: Rows, record: MemoryEmbedding | MessageEmbedding) -> None:
         """Take a vector in, unless a newer one is here or what it stands for is gone."""
-        trace_id = UUID(id_of(record))
+        trace_id = uuid_of(id_of(record))
         of_memory = isinstance(record, MemoryEmbedding)
         sequence = record.sequence if isinstance(record, MemoryEmbedding) else 0
-        if record.vector.is_destroyed or _is_gone(rows, trace_id, UUID(record.owner), sequence, of_memory):
+        if record.vector.is_destroyed or _is_gone(rows, trace_id, uuid_of(record.owner), sequence, of_memory):
             return
         trace = rows.get(Trace, TRACE, trace_id)
-        if trace is not None and trace.owner != UUID(record.owner):
+        if trace is not None and trace.owner != uuid_of(record.owner):
             trace = None  # another's trace has no use for it
         if trace is not None and sequence <= trace.dropped.get(record.head, -1):
             return
@@ -114,7 +115,7 @@ class Vectors:
         numbers = unpack(record.vector.raw, record.dimensions)
         vec = Vector.of(numbers.astype("<f2") if self._half else numbers)
         kind = MEMORY if of_memory else MESSAGE
-        made = Waiting(*key, UUID(record.owner), record.dimensions, vec, sequence, kind)
+        made = Waiting(*key, uuid_of(record.owner), record.dimensions, vec, sequence, kind)
         if trace is None:
             rows.put(self.waiting, made)
         else:

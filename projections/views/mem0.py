@@ -15,7 +15,7 @@ from uuid import UUID
 
 from projections.folding import FoldingView
 from projections.records import Kind, Placed, Source, refuse_nul
-from projections.rows import Rows, Wanted
+from projections.rows import Rows, Wanted, uuid_of
 from projections.vector_records import check_vector, parse_key
 from projections.vectors import Vector
 from projections.view import ViewSettings
@@ -76,14 +76,14 @@ class Mem0View(FoldingView):
         """The memory, and whether it or its owner is gone; of an erased owner, which memories there are."""
         match placed.record:
             case OwnerErased(meta=meta):
-                wanted.key(ERASED, UUID(meta.owner))
+                wanted.key(ERASED, uuid_of(meta.owner))
                 for table in (SHOWN, UNEMBEDDED, SPARE):
-                    wanted.where(table, "owner", UUID(meta.owner))
+                    wanted.where(table, "owner", uuid_of(meta.owner))
             case MemoryEmbedding(memory_id=memory_id, owner=owner):
-                wanted.key(FORGOTTEN, UUID(memory_id))
-                wanted.key(ERASED, UUID(owner))
+                wanted.key(FORGOTTEN, uuid_of(memory_id))
+                wanted.key(ERASED, uuid_of(owner))
             case MemoryForgotten(memory_id=memory_id):
-                wanted.key(FORGOTTEN, UUID(memory_id))
+                wanted.key(FORGOTTEN, uuid_of(memory_id))
         memory = _memory_of(placed)
         if memory is not None:
             Memory.want(wanted, memory)
@@ -91,7 +91,7 @@ class Mem0View(FoldingView):
     def wants_next(self, wanted: Wanted, rows: Rows, placed: Placed) -> None:
         """The memories of an erased owner."""
         if isinstance(placed.record, OwnerErased):
-            for memory in _memories_of(rows, UUID(placed.record.meta.owner)):
+            for memory in _memories_of(rows, uuid_of(placed.record.meta.owner)):
                 Memory.want(wanted, memory)
 
     def fold(self, rows: Rows, placed: Placed) -> None:
@@ -117,9 +117,9 @@ def _memory_of(placed: Placed) -> UUID | None:
             memory, head, _ = parse_key(placed.key or b"")
             return memory if head == HEAD else None
         case MemoryEmbedding(memory_id=memory_id, head=head):
-            return UUID(memory_id) if head == HEAD else None
+            return uuid_of(memory_id) if head == HEAD else None
         case MemoryAdded(memory_id=memory_id) | MemoryRevised(memory_id=memory_id) | MemoryForgotten(memory_id=memory_id):
-            return UUID(memory_id)
+            return uuid_of(memory_id)
         case _:
             return None
 
@@ -135,7 +135,7 @@ def _change(rows: Rows, id: UUID, placed: Placed) -> None:
     memory = Memory.load(rows, id)
     match placed.record:
         case MemoryAdded() as event:
-            memory.owner, memory.payload = UUID(event.meta.owner), make.added(event)
+            memory.owner, memory.payload = uuid_of(event.meta.owner), make.added(event)
         case MemoryRevised() as event if memory.payload is not None:
             memory.payload = make.revised(memory.payload, event)
         case None:
@@ -146,7 +146,7 @@ def _change(rows: Rows, id: UUID, placed: Placed) -> None:
 
 
 def _deliver(rows: Rows, record: MemoryEmbedding) -> None:
-    id, owner = UUID(record.memory_id), UUID(record.owner)
+    id, owner = uuid_of(record.memory_id), uuid_of(record.owner)
     # of a forgotten memory's vector the key is gone, and the tombstone follows
     if record.head != HEAD or record.vector.is_destroyed or rows.get(Forgotten, FORGOTTEN, id) is not None:
         return
@@ -161,7 +161,7 @@ def _deliver(rows: Rows, record: MemoryEmbedding) -> None:
 
 
 def _erase(rows: Rows, event: OwnerErased) -> None:
-    owner, sequence = UUID(event.meta.owner), event.meta.sequence
+    owner, sequence = uuid_of(event.meta.owner), event.meta.sequence
     rows.put(ERASED, Erased(owner, sequence))
     for id in _memories_of(rows, owner):
         memory = Memory.load(rows, id)

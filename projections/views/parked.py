@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from projections.folding import FoldingView
 from projections.records import Kind, Placed, Source
-from projections.rows import Int4, Json, Row, Rows, Wanted, table_of
+from projections.rows import Int4, Json, Row, Rows, Wanted, table_of, uuid_of
 from projections.view import ViewSettings
 from schemas.errors import BrokenRecord
 from schemas.ids import is_uuid
@@ -79,14 +79,14 @@ class ParkedView(FoldingView):
         """The row of the work, and whether its owner was erased; of an erased owner all of it."""
         match placed.record:
             case WorkParked(parked_id=id, owner=owner):
-                wanted.key(PARKED_WORK, UUID(id))
+                wanted.key(PARKED_WORK, uuid_of(id))
                 if owner is not None:
-                    wanted.key(ERASED, UUID(owner))
+                    wanted.key(ERASED, uuid_of(owner))
             case ParkedRetryRequested(parked_id=id) | ParkedResolved(parked_id=id):
-                wanted.key(PARKED_WORK, UUID(id))
+                wanted.key(PARKED_WORK, uuid_of(id))
             case OwnerErased(meta=meta):
-                wanted.key(ERASED, UUID(meta.owner))
-                wanted.where(PARKED_WORK, "owner", UUID(meta.owner))
+                wanted.key(ERASED, uuid_of(meta.owner))
+                wanted.where(PARKED_WORK, "owner", uuid_of(meta.owner))
 
     def fold(self, rows: Rows, placed: Placed) -> None:
         """The last word on each piece of work counts."""
@@ -96,13 +96,13 @@ class ParkedView(FoldingView):
                 is_erased = row.owner is not None and rows.get(Erased, ERASED, row.owner) is not None
                 rows.put(PARKED_WORK, _emptied(row) if is_erased else row)
             case ParkedRetryRequested(parked_id=id, requested_at=at):
-                found = rows.get(ParkedWork, PARKED_WORK, UUID(id))
+                found = rows.get(ParkedWork, PARKED_WORK, uuid_of(id))
                 if found is not None:
                     rows.put(PARKED_WORK, replace(found, retry_requested_at=at))
             case ParkedResolved(parked_id=id):
-                rows.remove(PARKED_WORK, UUID(id))
+                rows.remove(PARKED_WORK, uuid_of(id))
             case OwnerErased(meta=meta):
-                owner = UUID(meta.owner)
+                owner = uuid_of(meta.owner)
                 rows.put(ERASED, Erased(owner))
                 for row in rows.where(ParkedWork, PARKED_WORK, "owner", owner):
                     rows.put(PARKED_WORK, _emptied(row))
@@ -115,14 +115,14 @@ def _emptied(row: ParkedWork) -> ParkedWork:
 
 def _row(work: WorkParked) -> ParkedWork:
     return ParkedWork(
-        parked_id=UUID(work.parked_id),
-        owner=None if work.owner is None else UUID(work.owner),
+        parked_id=uuid_of(work.parked_id),
+        owner=None if work.owner is None else uuid_of(work.owner),
         stage=_clean(work.stage),
         topic=_clean(work.topic),
         partition=work.partition,
         offset=work.offset,
         reason=_clean(work.reason),
-        behind=None if work.behind is None else UUID(work.behind),
+        behind=None if work.behind is None else uuid_of(work.behind),
         attempts=work.attempts,
         parked_at=work.parked_at,
         retry_requested_at=None,

@@ -10,11 +10,9 @@ A forgotten memory leaves all three tables, old versions too.
 
 from __future__ import annotations
 
-from uuid import UUID
-
 from projections.folding import FoldingView
 from projections.records import Kind, Placed, Source, refuse_nul
-from projections.rows import Rows, Wanted
+from projections.rows import Rows, Wanted, uuid_of
 from projections.view import ViewSettings
 from projections.views import thermal_rows as make
 from projections.views.thermal_rows import ARCHIVE, MENTION, VERSION, Archived, Mentioned, Version
@@ -56,14 +54,14 @@ class ThermalView(FoldingView):
         """The memory that changes; of one that is forgotten with its messages, what else of its owner names these."""
         match placed.record:
             case MemoryForgotten(include_source=True) as event:
-                wanted.where(MENTION, "memory_id", UUID(event.memory_id))
+                wanted.where(MENTION, "memory_id", uuid_of(event.memory_id))
                 for table in (ARCHIVE, MENTION):
-                    wanted.where(table, "owner", UUID(event.meta.owner))
+                    wanted.where(table, "owner", uuid_of(event.meta.owner))
             case MemoryReheated() | MemoryPinned() | MemoryUnpinned() as event:
-                wanted.key(ARCHIVE, UUID(event.memory_id))
+                wanted.key(ARCHIVE, uuid_of(event.memory_id))
             case MemoryRevised() as event:
-                wanted.key(ARCHIVE, UUID(event.memory_id))
-                wanted.where(VERSION, "memory_id", UUID(event.memory_id))
+                wanted.key(ARCHIVE, uuid_of(event.memory_id))
+                wanted.where(VERSION, "memory_id", uuid_of(event.memory_id))
 
     def fold(self, rows: Rows, placed: Placed) -> None:
         """Add, change, forget, erase."""
@@ -79,12 +77,12 @@ class ThermalView(FoldingView):
                 _forget(rows, event)
             case OwnerErased(meta=meta):
                 for table in self.tables:
-                    rows.remove_where(table, "owner", UUID(meta.owner))
+                    rows.remove_where(table, "owner", uuid_of(meta.owner))
 
 
 def _change(rows: Rows, placed: Placed) -> None:
     event = placed.record
-    row = rows.get(Archived, ARCHIVE, UUID(event.memory_id))
+    row = rows.get(Archived, ARCHIVE, uuid_of(event.memory_id))
     if row is None:
         return  # forgotten before
     match event:
@@ -102,7 +100,7 @@ def _change(rows: Rows, placed: Placed) -> None:
 
 
 def _forget(rows: Rows, event: MemoryForgotten) -> None:
-    memory, owner = UUID(event.memory_id), UUID(event.meta.owner)
+    memory, owner = uuid_of(event.memory_id), uuid_of(event.meta.owner)
     if event.include_source:
         destroyed = {id for row in rows.where(Mentioned, MENTION, "memory_id", memory) for id in row.message_ids}
         for archived in rows.where(Archived, ARCHIVE, "owner", owner):

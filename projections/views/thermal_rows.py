@@ -11,7 +11,7 @@ import orjson
 from msgspec.structs import replace
 
 from projections.records import Placed
-from projections.rows import Int4, Json, Row, table_of
+from projections.rows import Int4, Json, Row, table_of, uuid_of
 from schemas.sealed import Sealed, left_of, text_of
 from schemas.types import (
     MemoryAdded,
@@ -149,7 +149,7 @@ def added(placed: Placed, event: MemoryAdded) -> Archived:
         metadata["agent_id"] = source.agent_id
     base = ["mem0", "auto_extracted", user] if source is not None else ["emberlog", "request", user]
     return Archived(
-        id=UUID(event.memory_id),
+        id=uuid_of(event.memory_id),
         **_words(event.content),
         temperature_score=event.temperature,
         memory_type=MEMORY_TYPE,
@@ -159,7 +159,7 @@ def added(placed: Placed, event: MemoryAdded) -> Archived:
         last_access=meta.occurred_at,
         access_count=1,
         version=1,
-        owner=UUID(meta.owner),
+        owner=uuid_of(meta.owner),
         sacred=False,
         salience=event.salience,
         **_policy(event.policy),
@@ -207,8 +207,8 @@ def mention(placed: Placed, source: SourceRef) -> Mentioned:
     """The row of a turn that mentions a memory."""
     meta = placed.record.meta
     return Mentioned(
-        memory_id=UUID(placed.record.memory_id),
-        owner=UUID(meta.owner),
+        memory_id=uuid_of(placed.record.memory_id),
+        owner=uuid_of(meta.owner),
         **_turn(source),
         occurred_at=meta.occurred_at,
         partition=placed.partition,
@@ -220,9 +220,9 @@ def first_version(placed: Placed, event: MemoryAdded) -> Version:
     """What a new memory says."""
     meta = event.meta
     return Version(
-        memory_id=UUID(event.memory_id),
+        memory_id=uuid_of(event.memory_id),
         version=1,
-        owner=UUID(meta.owner),
+        owner=uuid_of(meta.owner),
         content=left_of(event.content),
         slug=_left(event.slug),
         category=_left(event.category),

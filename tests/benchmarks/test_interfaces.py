@@ -84,6 +84,7 @@ def small_locomo() -> list[dict[str, Any]]:
     ]
 
 
+@pytest.mark.slow
 def test_locomo_without_its_data_skips_with_a_word() -> None:
     assert "--data" in last_line(run("benchmarks.locomo", "--small"))["skipped"]
     assert "no file" in last_line(run("benchmarks.locomo", "--data", "nowhere.json"))["skipped"]

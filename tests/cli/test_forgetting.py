@@ -109,6 +109,7 @@ def test_an_owner_is_erased_once_it_was_typed_again(running: Cli, inside: Inside
     assert "nothing is known of this owner" in inside.fails("erase", "fg-nobody", "--yes", code=2)
 
 
+@pytest.mark.slow
 def test_a_proof_says_what_is_where_before_and_after_a_forget(running: Cli, inside: Inside, tmp_path: Path) -> None:
     [memory] = remembered(inside, "fg-dee", QUIRK)
     said = tmp_path / "said.txt"

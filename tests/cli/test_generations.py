@@ -21,7 +21,7 @@ HELD = "from tests.line.support.held import install; install(); from ops.cli.mai
 FIRST_BATCH = "after 1 projections.applier:Applier.apply"
 READ, FOLDS = "after 1 projections.bulk.crew:read_all", "before 1 projections.bulk.folding:Folder.fold"
 IN_BULK = ("thermal", "parked")
-BY_RECORD = "brain"
+BY_RECORD = "current"
 """A view that is not loaded in bulk, but record by record: what is done of it is kept."""
 
 
@@ -105,7 +105,7 @@ def test_a_rebuild_that_is_killed_is_gone_on_with_where_it_stood(clean: Inside, 
     assert again["records"] < whole
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_a_rebuild_that_is_stopped_says_how_to_go_on(clean: Inside, running: Cli, tmp_path: Path, number: signal.Signals) -> None:
     with standing(running, tmp_path, "rebuild", BY_RECORD, "--promote") as process:
         process.send_signal(number)
@@ -113,8 +113,8 @@ def test_a_rebuild_that_is_stopped_says_how_to_go_on(clean: Inside, running: Cli
     assert process.returncode == 130, err
     assert out == b""
     assert err.decode().splitlines() == [
-        "error: the rebuild of brain was stopped before its end",
-        "  what is done is kept; go on with: emberlog rebuild brain --promote",
+        "error: the rebuild of current was stopped before its end",
+        "  what is done is kept; go on with: emberlog rebuild current --promote",
     ]
     assert set(states(clean, BY_RECORD)) == {"live", "building"}
     assert clean.ok("rebuild", BY_RECORD, "--json").json["resumed"]
@@ -148,3 +148,9 @@ def test_a_load_that_is_stopped_says_what_is_kept(clean: Inside, running: Cli, t
     assert files.exists() == (place == FOLDS)
     resumed = [report["resumed"] for report in clean.ok("rebuild", *IN_BULK, "--json").json]
     assert resumed == [place == FOLDS] * 2
+
+
+@pytest.mark.slow
+def test_processes_share_the_work_of_a_rebuild(clean: Inside) -> None:
+    reports = clean.ok("rebuild", *IN_BULK, "graph", "brain", "--workers", "2", "--json").json
+    assert [(report["view"], report["equal"]) for report in reports] == [(v, True) for v in (*IN_BULK, "graph", "brain")]

@@ -53,6 +53,7 @@ def test_one_address_alone_is_refused(tmp_path: Path) -> None:
     assert "EMBERLOG_POSTGRES_DSN" in error
 
 
+@pytest.mark.slow
 def test_services_that_do_not_answer_are_named_without_their_password(tmp_path: Path) -> None:
     away = {
         "EMBERLOG_KAFKA_BOOTSTRAP": "127.0.0.1:9",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from schemas.types import EraseOwner
 from streams.producers import request_meta
 from tests.line.support.forgetting import key_store_rows
@@ -18,6 +20,7 @@ async def _vector_made_from(line: Line, memory_id: str) -> int:
     return int(rows[0][0]) if rows else 0
 
 
+@pytest.mark.slow
 async def test_a_memory_that_was_asked_for_and_its_revision_are_recalled_by_their_newest_words(line: Line) -> None:
     ana = Speaker(line, "default/user/asks")
     made = (await line.cli("remember", WORDS, "--owner", str(ana.owner), "--json")).json()

@@ -10,14 +10,14 @@ from typing import Any, Self
 
 from projections import generation
 from projections.applier import Applier
-from projections.bulk import Build, Filled, fill
+from projections.bulk import Build, Filled, KeyStore, fill
 from projections.digest import ViewDigest, view_digest
 from projections.log_reader import ReaderConfig
 from projections.records import Positions, Source
 from projections.runner import RunnerConfig
 from projections.view import View
 from schemas.sealing import NO_KEYS, Keys
-from tests.projections.harness import of_view
+from tests.projections.harness import EVERYBODY, of_view
 from tests.projections.logs import Rec
 from tests.projections.test_splits import VIEWS as ALL_VIEWS
 
@@ -66,6 +66,12 @@ async def empty(dsn: str, views: Iterable[View]) -> AsyncIterator[list[Build]]:
             await conn.execute(f"DROP SCHEMA {build.schema} CASCADE")
 
 
+@contextlib.asynccontextmanager
+async def everybody() -> AsyncIterator[KeyStore]:
+    """The key store of a process that shares the work of a test: no keys, and every owner has a name."""
+    yield KeyStore(owners=EVERYBODY)
+
+
 async def fill_from(
     dsn: str, builds: Sequence[Build], records: Sequence[Rec], folder: Path, *, keys: Keys = NO_KEYS, **how: Any
 ) -> Filled:
@@ -76,14 +82,14 @@ async def fill_from(
 
     until = {(s.topic, p): 0 for build in builds for s in build.view.sources for p in range(s.partitions)}
     until |= {(r.topic, r.partition): r.offset + 1 for r in records if (r.topic, r.partition) in until}
-    config = RunnerConfig("", dsn, keys=keys)
+    config = RunnerConfig("", dsn, keys=keys, owners=EVERYBODY)
     return await fill(config, builds, until, spill=folder / "spill", open_log=open_log, **how)
 
 
 async def applied(dsn: str, build: Build, records: Sequence[Rec], *, keys: Keys = NO_KEYS) -> tuple[ViewDigest, Positions, Any]:
     """Apply ``records`` to a build as a runner does; digest, positions and notes then."""
     async with await generation.connect(dsn) as conn:
-        applier = Applier(build.view, build.schema, conn, keys=keys)
+        applier = Applier(build.view, build.schema, conn, keys=keys, owners=EVERYBODY)
         await applier.claim()
         mine = of_view(build.view, records)
         await applier.apply([r for r in mine if r.offset >= applier.positions[r.topic, r.partition]])

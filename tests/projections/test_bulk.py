@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from projections import generation
 from projections.bulk import Build, fill
 from projections.bulk import spill as spilling
 from projections.bulk.filling import unfit
@@ -24,8 +25,8 @@ from schemas.sealing import seal
 from schemas.types import RECORDS
 from schemas.versions import FILES
 from tests.keys.memory import MemoryKeys
-from tests.projections.bulk import VIEWS, empty, fill_from, must_equal_the_live_work
-from tests.projections.harness import Broker, owner
+from tests.projections.bulk import VIEWS, empty, everybody, fill_from, must_equal_the_live_work
+from tests.projections.harness import EVERYBODY, Broker, owner, user
 from tests.projections.logs import LogMaker, Rec, foreign_forget
 from tests.projections.test_spec import spec_log
 from tests.projections.test_splits import TOPICS, steps, write
@@ -132,9 +133,30 @@ async def test_a_fill_from_a_broker_equals_the_live_work(
         log.forget(ana, memories[1])
     await broker.send(log.records)
     async with empty(config.dsn, [view for name, view in views.items() if name in VIEWS]) as builds:
-        filled = await fill(config, builds, workers=workers, spill=tmp_path / "spill")
+        filled = await fill(config, builds, workers=workers, spill=tmp_path / "spill", open_keys=everybody)
         assert filled.left_out == {}
         await must_equal_the_live_work(config.dsn, builds, log.records, filled=filled)
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["the directory still knows the user", "the directory knows no more"])
+async def test_an_access_goes_with_its_user_who_is_in_another_bucket(
+    database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, known: bool
+) -> None:
+    log, acme = LogMaker(TOPICS), f"{owner()[:-1]}0"
+    users = [user() for _ in range(8)]
+    for who in users:
+        log.access(acme, who, access_id=who)
+    for who in users[::2]:
+        log.erase(who)
+    if not known:
+        named = EVERYBODY.named
+        monkeypatch.setattr(EVERYBODY, "named", lambda references: named(set(references) - set(users[::2])))
+    async with empty(database, [VIEWS["brain"]]) as builds:
+        filled = await fill_from(database, builds, log.records, tmp_path)
+        async with await generation.connect(database) as conn:
+            rows = await (await conn.execute(f"SELECT subject::text FROM {builds[0].schema}.brain_access")).fetchall()
+        assert {row[0] for row in rows} == set(users[1::2])
+        await must_equal_the_live_work(database, builds, log.records, filled=filled)
 
 
 async def test_sealed_values_are_opened_and_what_lies_on_disk_is_sealed(database: str, tmp_path: Path) -> None:
@@ -194,4 +216,4 @@ def test_a_tombstone_of_nobody_goes_to_every_bucket(tmp_path: Path) -> None:
 
 def test_of_the_registry_only_views_that_say_so_cannot_be_filled(views: dict[str, View]) -> None:
     refused = {name for name, view in views.items() if unfit(Build(view, "s")) is not None}
-    assert refused == set(views) - set(VIEWS) == {"brain", "current"}
+    assert refused == set(views) - set(VIEWS) == {"current"}

@@ -41,6 +41,7 @@ async def test_a_record_that_is_parked_is_purged_too_and_its_copy_stays_in_the_p
     assert len(parked) == 1
 
 
+@pytest.mark.slow
 async def test_nothing_at_or_above_the_committed_offset_is_deleted_and_a_restarted_worker_admits_it(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:

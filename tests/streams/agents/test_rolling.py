@@ -68,6 +68,7 @@ async def test_a_record_with_a_value_is_no_neutral_one_whatever_its_headers_nor_
     assert await parked(bench) == 3
 
 
+@pytest.mark.slow
 async def test_a_quiet_partition_gets_one_neutral_record_per_burst_and_an_unused_one_none(bench: Bench) -> None:
     async with bench.worker("admit"):
         await publish(bench, 0, "a", "b")
