@@ -1,11 +1,11 @@
-"""How fast all views are made anew from the log: events per second, memory, and beside it the same rows by other ways.
+"""How fast all Postgres views are made anew from the log: events per second, memory, and beside it the same rows by other ways.
 
 The history is sealed under a real key store and read from a real broker by processes that have no key yet. Vectors are loaded;
 the HNSW index of the hot tier comes with a promotion, so its time stands apart (`hnsw_s`) and is in no ratio. `copy`: the time
 ÷ that of raw binary COPY of the same final rows with the same keys and indexes. `temp_merge`, `rowwise` and `eventsourcing`:
 the rate ÷ that of consumers that merge each batch from a temporary table, that upsert row by row, and that the `eventsourcing`
 library runs; the last two are timed over a part of the history. `growth`: the time ÷ that for the first tenth of the events.
-Equal rows are a condition.
+Equal rows are a condition. ``current`` stands on a topic: it is rebuilt by itself and in no other figure than `current_s`.
 """
 
 from __future__ import annotations
@@ -49,6 +49,8 @@ GOALS: dict[str, Goal] = {
 PART = 1_000
 """Events that the consumers are timed over that take one at a time; their rate does not depend on how many."""
 SMALL_PART = 200
+ON_A_TOPIC = "current"
+"""The view whose store is no table."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -66,8 +68,9 @@ def measure(args: argparse.Namespace, progress: Progress) -> Report:
     part = min(events, args.part or (SMALL_PART if args.small else PART))
     repeats = args.repeats or (1 if args.small else 3)
     with running_services(progress) as services:
-        views = list(build_views(view_settings(services.target.settings)).values())
-        bench = _Benchmark(services, views, progress, args.workers, repeats)
+        views = build_views(view_settings(services.target.settings))
+        current = views.pop(ON_A_TOPIC)
+        bench = _Benchmark(services, list(views.values()), current, progress, args.workers, repeats)
         return asyncio.run(bench.measured(events, part))
 
 
@@ -79,14 +82,13 @@ class Others:
     part: int
     eventsourcing_s: float
     rowwise_s: float
-    left_out: Sequence[str]
-    """Views that (c) cannot have."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Benchmark:
     services: Services
     views: Sequence[View]
+    current: View
     progress: Progress
     workers: int
     repeats: int
@@ -103,13 +105,15 @@ class _Benchmark:
         others = await self._others(ours, runs[-1].until, part)
         self.progress.say("HNSW indexes")
         hnsw = await hot_indexes(self.services.dsn, ours)
+        self.progress.say("the topic of current memories")
+        apart = await rebuilt(self.services, [self.current], self.workers)
         sizes = {
             "events": history.events, "vectors": history.beside, "dimensions": rebuild_history.DIMENSIONS, "rows": raws[0].rows,
             "part": others.part, "workers": self.workers, "repeats": self.repeats, "views": [view.name for view in self.views],
             "mix": dict(rebuild_history.SHARES),
         }  # fmt: skip
         before = {"events": tenth_events, "seconds": _seconds(tenth), "rss_mib": max(run.rss_mib for run in tenth)}
-        return report_of(sizes, runs, before, raws, others, hnsw)
+        return report_of(sizes, runs, before, raws, others, {"hnsw_s": hnsw, "current_s": apart.seconds})
 
     async def _rebuilds(self) -> list[Rebuilt]:
         runs = []
@@ -135,11 +139,10 @@ class _Benchmark:
             rowwise_s = await rebuild_rivals.row_by_row(config, rowwise, part)
             await self._must_equal_in_part(expected, rowwise)
         self.progress.say("the eventsourcing library's projection runner")
-        library = await self._indexed([view for view in self.views if getattr(view, "opens", True)], "library")
+        library = await self._indexed(self.views, "library")
         eventsourcing_s = await projected(dsn, library, part)
         await self._must_equal_in_part(expected, library)
-        left_out = [view.name for view in self.views if not getattr(view, "opens", True)]
-        return Others(merged_s, part.events, eventsourcing_s, rowwise_s, left_out)
+        return Others(merged_s, part.events, eventsourcing_s, rowwise_s)
 
     async def _indexed(self, views: Sequence[View], label: str) -> tuple[Build, ...]:
         builds = await empty(self.services.dsn, views, label)
@@ -178,14 +181,12 @@ def report_of(
     tenth: Mapping[str, float],
     raws: Sequence[Raw],
     others: Others,
-    hnsw: Mapping[str, Mapping[str, Any]],
+    apart: Mapping[str, Any],
 ) -> Report:
     """Medians, and ratios of them. ``tenth`` is about the first tenth of them. Rates are of events; their vectors come along."""
     events, seconds = sizes["events"], _seconds(runs)
     run = sorted(runs, key=lambda each: each.seconds)[len(runs) // 2]
     raw = sorted(raws, key=lambda each: each.total)[len(raws) // 2]
-    bulk_s = median(each.bulk_s for each in runs)
-    raw_bulk_s = sum(spent for name, spent in raw.seconds.items() if name not in run.by_record_s)
     ratios = {
         "copy": seconds / raw.total,
         "temp_merge": others.merged_s / seconds,
@@ -199,8 +200,6 @@ def report_of(
         "cpu_us_per_event": 1e6 * run.cpu_s / events,
         "rss_mib": max(each.rss_mib for each in runs),
         **{f"{name}_ratio": value for name, value in ratios.items()},
-        "bulk": {"events_per_s": events / bulk_s, "seconds": bulk_s, "copy_ratio": bulk_s / raw_bulk_s},
-        "by_record_s": run.by_record_s,
         "stages_s": run.stages_s,
         "tenth": tenth,
         "others_s": {"raw_copy": raw.total, "temp_merge": others.merged_s},
@@ -209,12 +208,11 @@ def report_of(
             "rowwise": others.part / others.rowwise_s,
             "eventsourcing": others.part / others.eventsourcing_s,
         },
-        "eventsourcing_without": others.left_out,
         "spread_s": {
             "lowest": min(each.seconds for each in runs), "highest": max(each.seconds for each in runs),
             "raw_lowest": min(each.total for each in raws), "raw_highest": max(each.total for each in raws),
         },
-        "hnsw_s": hnsw,
+        **apart,
     }  # fmt: skip
     return Report(sizes, figures, ratios, GOALS)
 

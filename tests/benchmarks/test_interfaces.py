@@ -16,7 +16,6 @@ from typing import Any
 import psutil
 import pytest
 
-from benchmarks.rebuild_ours import is_bulk
 from projections.view import ViewSettings
 from projections.views import build_views
 
@@ -148,9 +147,8 @@ def test_rebuild_finds_the_same_rows_by_every_way_and_times_each(folder: Path) -
     assert set(found["goals"]) == {f"{name}_ratio" for name in found["ratios"]} | {"rss_mib"}
     assert all(value > 0 for value in found["ratios"].values())
     views = build_views(ViewSettings(audit_key=b"a key of thirty-two bytes, or so")).values()
-    assert sizes["views"] == [view.name for view in views]
-    assert set(figures["by_record_s"]) == {view.name for view in views if not is_bulk(view)}
-    assert figures["eventsourcing_without"] == ["current"]
+    assert sizes["views"] == [view.name for view in views if view.name != "current"]
+    assert figures["current_s"] > 0
     (hnsw,) = figures["hnsw_s"].values()
     assert 0 < hnsw["vectors"] < sizes["vectors"]
     assert left_behind(folder) == []
