@@ -69,7 +69,8 @@ slow: jars ## the tests marked slow; TEST_PROCESSES=1 for one file after another
 	@$(BIN)/pytest -m slow -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
 
 prove: jars ## the full sizes of the proofs, with their figures; takes long
-	@$(BIN)/pytest -m prove -s
+	@# on disk: at these sizes the stores want more than memory has
+	@TMPDIR=$${TMPDIR:-/var/tmp} $(BIN)/pytest -m prove -s
 
 bench: jars ## each benchmark at a small size
 	@for name in freshness locomo decide project rebuild; do \

@@ -6,6 +6,8 @@ Unlike ``projections.digest`` this covers every column that readers see, generat
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -107,6 +109,24 @@ async def working_set_of(line: Line) -> dict[str, Any]:
     finally:
         await redis.aclose()
     return found
+
+
+@asynccontextmanager
+async def roomy_working_set(line: Line) -> AsyncIterator[None]:
+    """Redis evicts nobody meanwhile: which owners it would hold depends on who was read last, not on the log."""
+    if line.as_settings.redis_url is None:
+        yield
+        return
+    redis = connect(line.as_settings.redis_url.get_secret_value())
+    try:
+        before = (await redis.config_get("maxmemory"))["maxmemory"]
+        await redis.config_set("maxmemory", "0")
+        try:
+            yield
+        finally:
+            await redis.config_set("maxmemory", before)
+    finally:
+        await redis.aclose()
 
 
 async def lose_working_set(line: Line) -> None:

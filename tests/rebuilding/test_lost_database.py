@@ -21,7 +21,7 @@ from tests.line.support.line import Line
 from tests.line.support.locomo import conversation, locomo_file
 from tests.line.support.seeds import chosen_seed, say
 from tests.rebuilding.history import DIMENSIONS, MODEL, History
-from tests.rebuilding.stores import Contents, contents_of, level, lose_working_set
+from tests.rebuilding.stores import Contents, contents_of, level, lose_working_set, roomy_working_set
 from tests.rebuilding.watching import Watch, refusing_port, watch
 
 
@@ -131,7 +131,8 @@ async def test_all_stores_come_back_from_topics_and_keys_after_their_database_wa
 
 @pytest.mark.prove
 async def test_a_million_events_come_back_from_topics_and_keys(alone: Line, tmp_path: Path) -> None:
-    await lose_and_rebuild(alone, tmp_path / "connections", 1_000_000, 12 * 3_600)
+    async with roomy_working_set(alone):
+        await lose_and_rebuild(alone, tmp_path / "connections", 1_000_000, 12 * 3_600)
 
 
 @pytest.fixture
