@@ -119,7 +119,7 @@ async def roomy_working_set(line: Line) -> AsyncIterator[None]:
         return
     redis = connect(line.as_settings.redis_url.get_secret_value())
     try:
-        before = (await redis.config_get("maxmemory"))["maxmemory"]
+        before = (await redis.config_get("maxmemory"))["maxmemory"] or "0"
         await redis.config_set("maxmemory", "0")
         try:
             yield
