@@ -46,6 +46,22 @@ ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None]
 Event = MutableMapping[str, Any]
 
 
+def log_to_stderr() -> None:
+    """Keep standard output for what a command answers: what it warns of goes to stderr, as plain lines."""
+    structlog.configure(
+        processors=[
+            structlog.stdlib.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            withhold,
+            show_exceptions,
+            structlog.dev.ConsoleRenderer(colors=False),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=False,
+    )
+
+
 def configure_logging(level: str = "info", format: str = "auto") -> None:
     """Send all log lines of this process to stderr. ``format`` is json, console or auto (console on a terminal)."""
     console = format == "console" or (format == "auto" and sys.stderr.isatty())

@@ -42,6 +42,7 @@ from ops.cli.commands import (
 )
 from ops.cli.errors import CliError, explain
 from ops.cli.out import error_console
+from ops.logging import log_to_stderr
 
 HELP = (
     "Emberlog: the memory of AI agents as an event-sourced stream.\n\n"
@@ -139,6 +140,7 @@ def main() -> None:
     """Entry point. An expected failure is one line and a hint on stderr and an exit code, never a traceback."""
     # a pool's warnings would stand beside our clear error, unless the command logs
     logging.getLogger("psycopg.pool").addHandler(logging.NullHandler())
+    log_to_stderr()
     try:
         app()
     except BrokenPipeError:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 import structlog
 
-from ops.logging import WITHHELD, configure_logging
+from ops.logging import WITHHELD, configure_logging, log_to_stderr
 from schemas.errors import BrokenRecord
 
 FACT = "the locker code is 4417"
@@ -77,3 +77,16 @@ def test_dependencies_do_not_drown_our_own_lines(capsys: pytest.CaptureFixture[s
     logging.getLogger("mem0.memory.main").error(FACT)
     structlog.get_logger("streams.x").debug("ours")
     assert [line["event"] for line in _lines(capsys)] == ["ours"]
+
+
+def test_what_a_command_warns_of_is_not_among_what_it_answers(capsys: pytest.CaptureFixture[str]) -> None:
+    before = structlog.get_config()
+    try:
+        log_to_stderr()
+        structlog.get_logger("a view").warning("records skipped", count=1, content="secret words")
+    finally:
+        structlog.configure(**before)
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "records skipped" in err
+    assert "secret words" not in err
