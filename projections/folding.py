@@ -37,7 +37,8 @@ class FoldingView(ABC):
     opens: ClassVar[bool] = True
     """False for a view that keeps sealed values as they came: no key is fetched for it."""
     bulk: ClassVar[bool] = True
-    """Whether ``projections.bulk`` may fill it: what a record touches belongs to its owner (of parked work: to its entry)."""
+    """Whether ``projections.bulk`` may fill it: what a record touches belongs to its owner (of parked work: to its entry), or is
+    ``mended``."""
     mended: ClassVar[tuple[str, ...]] = ()
     """Statements for a ``{schema}`` that was filled in bulk: what the records of one owner do to another's rows."""
     chained: ClassVar[tuple[Table, ...]] = ()

@@ -24,6 +24,7 @@ from projections.errors import CatchUpTimeout, LogTruncated
 from projections.log_reader import BROKER_AWAY, KafkaLog, ReaderConfig, is_cancelled
 from projections.records import Positions, TopicPartition
 from projections.runner import _Backoff
+from projections.working_set import aof
 from projections.working_set.applier import NAME, Applier, Crowded, Folder, partitions_of, sources_of
 from projections.working_set.store import Owner, StateLost, Store, building_ends, building_text, connect, prefix_of
 from schemas.errors import KeysUnavailable
@@ -180,7 +181,7 @@ class WorkingSetRunner:
     async def _rewrite(self, store: Store, token: str) -> str:
         """Have the append-only file written anew after a forgetting; what is still to be done, empty once it is."""
         if token == "running":  # noqa: S105 - a state
-            ended = await store.rewritten()
+            ended = await aof.ended(store.redis)
             if ended:
                 await store.set("rewrite", "")
                 log.info("the append-only file was written anew", view=NAME)
@@ -188,7 +189,7 @@ class WorkingSetRunner:
         if time.monotonic() - self._rewritten_at < self._config.rewrite_every_s:
             return token
         try:
-            begun = await store.rewrite()
+            begun = await aof.begin(store.redis)
         except RedisError as error:
             log.warning("the append-only file is not written anew: it may hold what was forgotten", error=type(error).__name__)
             begun = False

@@ -26,7 +26,7 @@ from redis.backoff import NoBackoff
 
 from projections.errors import Fenced
 from projections.records import Positions, TopicPartition
-from projections.working_set import aof, scripts
+from projections.working_set import scripts
 from projections.working_set.fold import MARKER, Fields, Windows, expires
 
 VERSION = "1"
@@ -201,14 +201,6 @@ class Store:
     def key(self, owner: str, what: str = "") -> str:
         """The key of an owner's hash, or of another part."""
         return f"{self.prefix}{owner}:{what}" if what else f"{self.prefix}{owner}"
-
-    async def rewrite(self) -> bool:
-        """Have the append-only file written anew, without what was deleted. True once that has begun, or there is none."""
-        return await aof.begin(self.redis)
-
-    async def rewritten(self) -> bool | None:
-        """Whether the last rewrite ended well; None while one is under way."""
-        return await aof.ended(self.redis)
 
     async def wanted(self) -> list[str]:
         """Owners whom a reader wants to be filled again; they are taken off the list."""
