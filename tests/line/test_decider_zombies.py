@@ -7,9 +7,11 @@ by the events that today's rules give, whatever zombies wrote in between.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import random
 from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 
 import pytest
 from aiokafka import AIOKafkaProducer
@@ -46,13 +48,58 @@ async def line(services: ServiceAddresses, make_line: MakeLine) -> AsyncIterator
     await made.close()
 
 
-async def start_decider(line: Line, number: int) -> EmberlogProcess:
-    """A worker that only decides."""
-    process = EmberlogProcess(f"decider-{number}", ["worker", "--agents", "decide"], line.folder / "logs", line.environment)
-    line.processes.append(process)
-    line.go(process)
-    await process.ready()
-    return process
+class Deciders:
+    """Two workers that only decide, and the supervisor that an operator has: one that ended by itself is started again.
+
+    One that slept finds its place taken within a second or so of waking, and ends; by then the other may have been killed.
+    """
+
+    def __init__(self, line: Line) -> None:
+        self._line = line
+        self._held: set[int] = set()
+        self.two: list[EmberlogProcess] = []
+        self.ended = 0
+
+    @asynccontextmanager
+    async def at_work(self) -> AsyncIterator[Deciders]:
+        self.two = [await self._started() for _ in range(2)]
+        supervisor = asyncio.create_task(self._supervise())
+        try:
+            yield self
+        finally:
+            if not supervisor.done():
+                supervisor.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await supervisor
+
+    async def _started(self) -> EmberlogProcess:
+        line, name = self._line, f"decider-{len(self._line.processes)}"
+        process = EmberlogProcess(name, ["worker", "--agents", "decide"], line.folder / "logs", line.environment)
+        line.processes.append(process)
+        line.go(process)
+        await process.ready()
+        return process
+
+    async def _supervise(self) -> None:
+        while True:
+            for number, process in enumerate(self.two):
+                if not process.alive and number not in self._held:
+                    assert "PositionLost" in process.log(), f"ended for another reason:\n{process.log()[-3000:]}"
+                    self.ended += 1
+                    self.two[number] = await self._started()
+            await asyncio.sleep(0.1)
+
+    @asynccontextmanager
+    async def without(self, victim: int) -> AsyncIterator[None]:
+        """Kill one, and start it again at the end."""
+        self._held.add(victim)
+        self.two[victim].kill()
+        yield
+        self.two[victim] = await self._started()
+        self._held.discard(victim)
+
+    async def tell_where(self) -> str:
+        return "\n".join([await process.tell_where() for process in self.two])
 
 
 class Publishing:
@@ -91,39 +138,38 @@ class Publishing:
         self._stopping.set()
 
 
-async def decided(line: Line, log: AcceptedLog, wanted: int, deadline_s: float = 90) -> None:
+async def decided(line: Line, log: AcceptedLog, deciders: Deciders, wanted: int, deadline_s: float = 90) -> None:
     """Wait until readers have accepted at least ``wanted`` events."""
 
     async def there() -> bool:
         await log.advance(20)
         return accepted(log) >= wanted
 
-    await until(there, lambda: f"{wanted} events accepted, there are {accepted(log)}", deadline_s)
+    try:
+        await until(there, lambda: f"{wanted} events accepted, there are {accepted(log)}", deadline_s)
+    except AssertionError as error:
+        raise AssertionError(f"{error}\n{await deciders.tell_where()}") from None
 
 
 def accepted(log: AcceptedLog) -> int:
     return sum(map(len, log.owners.values()))
 
 
-async def disturb(line: Line, log: AcceptedLog, deciders: list[EmberlogProcess], chance: random.Random, kill: bool) -> str:
+async def disturb(line: Line, log: AcceptedLog, deciders: Deciders, chance: random.Random, kill: bool) -> str:
     """Kill one of the two, or put it to sleep until the other has taken over, and wake it; what was done."""
     victim = chance.randrange(2)
     await asyncio.sleep(chance.uniform(0, 0.4))
     if kill:
-        deciders[victim].kill()
-        await decided(line, log, accepted(log) + 300)
-        deciders[victim] = await start_decider(line, len(line.processes))
+        async with deciders.without(victim):
+            await decided(line, log, deciders, accepted(log) + 300)
         return "killed"
-    deciders[victim].pause()
+    process = deciders.two[victim]
+    process.pause()
     await asyncio.sleep(chance.choice((0.3, SESSION_S + 1.0, SESSION_S + 3.0)))
-    await decided(line, log, accepted(log) + 100)
-    deciders[victim].resume()
-    await decided(line, log, accepted(log) + 300)
-    if deciders[victim].alive:
-        return "slept"
-    # it found its place taken: an operator's supervisor starts it again
-    deciders[victim] = await start_decider(line, len(line.processes))
-    return "slept and ended"
+    await decided(line, log, deciders, accepted(log) + 100)
+    process.resume()
+    await decided(line, log, deciders, accepted(log) + 300)
+    return "slept"
 
 
 async def all_findings(line: Line) -> Findings:
@@ -153,7 +199,14 @@ async def materialised(line: Line, owners: Sequence[str]) -> dict[str, OwnerStat
 async def prove(line: Line, rounds: int) -> None:
     chance = random.Random(chosen_seed())
     work = Workload(OWNERS, line.topics.partitions, seed=chance.randrange(10_000), label=line.prefix)
-    deciders = [await start_decider(line, 0), await start_decider(line, 1)]
+    async with Deciders(line).at_work() as deciders:
+        sent, fates = await disturbed(line, deciders, work, chance, rounds)
+        await _all_are_decided_as_by_an_undisturbed_one(line, sent, fates, deciders)
+        await _states_are_the_fold(line, work.owners)
+
+
+async def disturbed(line: Line, deciders: Deciders, work: Workload, chance: random.Random, rounds: int) -> tuple[int, list[str]]:
+    """Publish through all disturbances; how many commands there were, and what was done."""
     async with line.log() as log:
         publishing = Publishing(line, work, chance, log)
         task = asyncio.create_task(publishing.run())
@@ -162,7 +215,10 @@ async def prove(line: Line, rounds: int) -> None:
         finally:
             publishing.stop()
             await task
-    sent = publishing.sent
+    return publishing.sent, fates
+
+
+async def _all_are_decided_as_by_an_undisturbed_one(line: Line, sent: int, fates: list[str], deciders: Deciders) -> None:
     found = Findings()
 
     async def nothing_waits() -> bool:
@@ -171,10 +227,12 @@ async def prove(line: Line, rounds: int) -> None:
         return found.commands == sent and found.open == 0
 
     await until(nothing_waits, lambda: f"{sent} commands decided: {found.decided} are, {found.open} wait", 120)
-    say(f"{sent} commands, {found.events} events, {fates}, {found.dropped_slices} late slices dropped by the rule")
+    say(
+        f"{sent} commands, {found.events} events, {fates}, {deciders.ended} found their place taken, "
+        f"{found.dropped_slices} late slices dropped by the rule"
+    )
     assert (found.differing, found.passed_over, found.unreadable) == (0, 0, 0), found.differences[:5]
     assert found.same == found.decided == sent
-    await _states_are_the_fold(line, work.owners)
 
 
 async def _states_are_the_fold(line: Line, owners: Sequence[str]) -> None:
