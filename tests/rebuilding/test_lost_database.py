@@ -107,7 +107,7 @@ def all_hold_something(contents: Contents) -> None:
 async def lose_and_rebuild(line: Line, notes: Path, events: int, deadline_s: float, projectors: int = 1) -> None:
     seed = chosen_seed()
     history = History(line, events, seed)
-    await line.start(*["project"] * projectors)
+    await line.start_projectors(projectors)
     began = time.monotonic()
     await history.write(events)
     written = time.monotonic() - began

@@ -143,12 +143,14 @@ class Line:
 
     # -- processes
 
-    def spawn(self, kind: str, *, environment: Mapping[str, str] | None = None, plain: bool = False) -> EmberlogProcess:
+    def spawn(
+        self, kind: str, *options: str, environment: Mapping[str, str] | None = None, plain: bool = False
+    ) -> EmberlogProcess:
         """A worker or projector that waits for ``go``; ``plain`` ones are at work at once."""
         self._names += 1
         process = EmberlogProcess(
             f"{kind}-{self._names}",
-            [kind],
+            [kind, *options],
             self.folder / "logs",
             {**self.environment, **(environment or {})},
             fault=self.worker_fault if kind == "worker" else None,
@@ -170,6 +172,13 @@ class Line:
         for process in started:
             await process.ready()
         return started
+
+    async def start_projectors(self, number: int) -> None:
+        """So many that share the partitions, ready."""
+        shares = [range(first, self.topics.partitions, number) for first in range(number)]
+        started = [self.go(self.spawn("project", "--partitions", ",".join(map(str, share)))) for share in shares]
+        for process in started:
+            await process.ready()
 
     async def close(self) -> None:
         """Stop all processes and drop the databases."""
