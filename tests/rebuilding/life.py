@@ -8,7 +8,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 from benchmarks.owners import fixed_reference
 from schemas import ids
@@ -77,6 +77,7 @@ class Person:
     messages: list[str] = field(default_factory=list)
     accesses: int = 0
     days: int = 0
+    first_day: date | None = None
     is_gone: bool = False
 
     @property
@@ -250,12 +251,14 @@ class Life:
         """A summary of some memories and messages, of which one becomes cooler.
 
         After a forgetting that took a day's summary along another day comes: one of the same day would be sealed under the key
-        that is about to be destroyed, as long as nobody has carried the forgetting out.
+        that is about to be destroyed, as long as nobody has carried the forgetting out. They are counted backwards from the
+        first, so that none comes again at midnight.
         """
         memories, messages = tuple(person.memories[-3:]), tuple(person.messages[-2:])
         cooler = tuple(Downshift(memory, "warm", ()) for memory in memories[:1])
         meta, summary = self._meta(person), Sealed.of(f"A day with {len(memories)} things, number {self._number}")
-        day = meta.occurred_at.date() - timedelta(days=person.days)
+        person.first_day = person.first_day or meta.occurred_at.date()
+        day = person.first_day - timedelta(days=person.days)
         made = ConsolidateDay(meta, day, summary, memories, messages, (), cooler, "a-model", "1", 0, 0)
         return Step(person, made)
 
