@@ -5,12 +5,13 @@
 | a message's words, their vector, its name, caption and producer's id, wherever it is named | the message |
 | a turn's tool calls and model messages | the turn |
 | a fact's words, entities and triples; what a request wants to be remembered, its slug, category, tags | the statement |
-| a day's summary | the summary |
+| a day's summary | the summary, as one command made it |
 | who it is, sessions, aliases, settings, paths of exports | the owner |
 | work in the parking lot | its entry there |
 
 A statement is known by its fingerprint and by the command that brought it: a key of its own each time it is said. So a forget
-destroys what was said below some offset of the conversation, or requested before it, and leaves what is said later. Values of
+destroys what was said below some offset of the conversation, or requested before it, and leaves what is said later. So does a
+day's summary that is made anew. Values of
 events are copies of their commands' and stay sealed as they are.
 """
 
@@ -39,8 +40,8 @@ class Subject(Value, frozen=True):
     """What one key protects.
 
     ``owner`` is a reference, empty for parked work that names none; ``name`` a message's reference, a turn's, summary's or parked
-    work's id, a statement's fingerprint. Only a statement has ``cause``, the id of the command that brought it, and ``offset``,
-    that of the turn in the conversation.
+    work's id, a statement's fingerprint. A statement and a summary have ``cause``, the id of the command that brought it; a
+    statement has ``offset``, that of the turn in the conversation.
     """
 
     owner: str
@@ -183,6 +184,11 @@ def _request(command: types.Remember | types.Revise, around: Subject) -> Subject
     return Subject(around.owner, "statement", command.fingerprint, command.meta.command_id, BY_REQUEST)
 
 
+def _summary(day: types.ConsolidateDay, around: Subject) -> Subject:
+    # one that is made anew must not go with the one before, whose forgetting is decided and not carried out yet
+    return Subject(around.owner, "summary", summary_id(around.owner, day.day.isoformat()), day.meta.command_id)
+
+
 _CHOICES: dict[type[Any], Callable[[Any, Subject], Subject]] = {
     types.ConversationTurn: lambda turn, around: Subject(around.owner, "turn", turn.turn_id),
     types.Message: lambda message, around: Subject(around.owner, "message", message.message_id),
@@ -193,6 +199,6 @@ _CHOICES: dict[type[Any], Callable[[Any, Subject], Subject]] = {
     types.Fact: _fact,
     types.Remember: _request,
     types.Revise: _request,
-    types.ConsolidateDay: lambda day, around: Subject(around.owner, "summary", summary_id(around.owner, day.day.isoformat())),
+    types.ConsolidateDay: _summary,
     types.WorkParked: lambda work, around: Subject(around.owner, "parked", work.parked_id),
 }

@@ -22,11 +22,10 @@ _GONE = "UPDATE emberlog_item_key SET wrapped = NULL, destroyed_at = now() WHERE
 _STATEMENTS = f"""{_GONE} AND owner = %s AND kind = 'statement' AND name = ANY (%s::bytea[])
     AND (from_offset < %s OR settled_at <= %s) AND cause <> ALL (%s::bytea[])"""
 _OF_KIND = f"{_GONE} AND owner = %s AND kind = %s AND name = ANY (%s::bytea[])"
-# moved aside, so that the subject can have another key
-_SUMMARIES = """
-UPDATE emberlog_item_key SET wrapped = NULL, destroyed_at = now(), cause = uuid_send(key_id)
-WHERE destroyed_at IS NULL AND owner = %s AND kind = 'summary' AND name = ANY (%s::bytea[])
-"""
+# made before each command's summary had a key of its own, it has no cause
+_SUMMARIES = f"""{_GONE} AND owner = %s AND kind = 'summary' AND name = ANY (%s::bytea[])
+    AND (settled_at <= %s OR cause = %s)"""
+_REJECTED = f"{_GONE} AND owner = %s AND kind = 'summary' AND cause = ANY (%s::bytea[])"
 _OF_OWNER = f"{_GONE} AND owner = %s"
 _PARKED = f"{_GONE} AND kind = 'parked' AND name = ANY (%s::bytea[])"
 _PARKED_OWNERS = """
@@ -46,7 +45,7 @@ WITH found AS (
     SELECT k.key_id, w.settled_at
     FROM unnest(%s::text[], %s::bytea[], %s::bigint[]) AS w (owner, cause, settled_at)
     JOIN emberlog_item_key AS k ON k.owner = w.owner::uuid AND k.cause = w.cause
-    WHERE k.kind = 'statement' AND k.settled_at IS NULL AND k.destroyed_at IS NULL
+    WHERE k.kind IN ('statement', 'summary') AND k.settled_at IS NULL AND k.destroyed_at IS NULL
     ORDER BY k.key_id FOR NO KEY UPDATE OF k
 )
 UPDATE emberlog_item_key AS k SET settled_at = found.settled_at FROM found WHERE k.key_id = found.key_id AND k.settled_at IS NULL
@@ -130,12 +129,20 @@ class Destroyer:
                 count += (await connection.execute(_OF_KIND, (reference, kind, names))).rowcount
         return count
 
-    async def destroy_summaries(self, owner: str, summaries: Collection[str]) -> int:
-        """Destroy summaries by their ids. One that is made anew gets another key."""
+    async def destroy_summaries(self, owner: str, summaries: Collection[str], decided_before: int) -> int:
+        """Destroy summaries by their ids, as far as they were settled at ``decided_before`` or earlier."""
         reference = row_of(owner)
         async with self._destroying() as connection:
             await connection.execute(_LOCK, ([reference],))
-            return (await connection.execute(_SUMMARIES, (reference, _digests(summaries)))).rowcount
+            found = await connection.execute(_SUMMARIES, (reference, _digests(summaries), decided_before, digest("")))
+            return found.rowcount
+
+    async def destroy_rejected_summaries(self, owner: str, commands: Collection[str]) -> int:
+        """Destroy summaries that no event took over, by the ids of their commands: what they were made from is forgotten."""
+        reference = row_of(owner)
+        async with self._destroying() as connection:
+            await connection.execute(_LOCK, ([reference],))
+            return (await connection.execute(_REJECTED, (reference, _digests(commands)))).rowcount
 
     async def destroy_parked(self, parked: Collection[str]) -> int:
         """Destroy parked work by its ids, whosever it is. It gets no key any more."""

@@ -25,6 +25,8 @@ from schemas.errors import BrokenRecord
 from schemas.ids import is_uuid, part_of
 from schemas.topics import Topics
 from schemas.types import (
+    CommandRejected,
+    ConsolidateDay,
     MemoryAdded,
     MemoryForgotten,
     MemoryReheated,
@@ -117,12 +119,15 @@ class ErasingView:
         destroyer = self._destroyer.within(target.conn)
         settings = (*BY_KEY, "synchronous_commit = on")
         await target.conn.execute(";".join(f"SET LOCAL {setting}" for setting in settings))
-        await destroyer.hold({forgetting.owner for forgetting in forgettings.values()} | ({""} if resolved else set()))
+        rejected = _rejected_summaries(p.record for p in events)
+        await destroyer.hold({*(f.owner for f in forgettings.values()), *rejected, *([""] if resolved else [])})
         # before anything is destroyed: a request that was decided earlier than a forgetting goes with it
         await destroyer.settle({(p.record.meta.owner, p.record.meta.command_id): p.record.meta.cause for p in events})
         await self._note(target, [p.record for p in events if isinstance(p.record, _TOLD)])
         for forget_id, forgetting in forgettings.items():
             await self._carry_out(target, destroyer, forget_id, forgetting)
+        for owner, commands in rejected.items():
+            await destroyer.destroy_rejected_summaries(owner, commands)
         await self._complete(target, events)
         await self._receipts(target, [p.record for p in events if isinstance(p.record, ReceiptIssued)])
         if resolved:
@@ -155,7 +160,7 @@ class ErasingView:
             forgetting.owner, fingerprints, forgetting.below, forgetting.cause, await _others(target, forgetting, fingerprints)
         )
         if forgetting.summaries:
-            destroyed += await destroyer.destroy_summaries(forgetting.owner, forgetting.summaries)
+            destroyed += await destroyer.destroy_summaries(forgetting.owner, forgetting.summaries, forgetting.cause)
         if forgetting.include_source:
             turns = {row[1] for row in messages}
             destroyed += await destroyer.destroy_messages(forgetting.owner, {row[0] for row in messages}, turns)
@@ -209,6 +214,15 @@ def _forgettings(events: Iterable[Placed]) -> dict[str, Forgetting]:
             forgetting.memories.append(UUID(event.memory_id))
             forgetting.include_source |= event.include_source
             forgetting.summaries.update(event.summary_ids)
+    return found
+
+
+def _rejected_summaries(events: Iterable[Any]) -> dict[str, list[str]]:
+    """By owner: commands whose summary was made from what is forgotten, and so was not taken over."""
+    found: dict[str, list[str]] = {}
+    for event in events:
+        if isinstance(event, CommandRejected) and event.command_type == ConsolidateDay.__name__:
+            found.setdefault(event.meta.owner, []).append(event.meta.command_id)
     return found
 
 

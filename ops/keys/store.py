@@ -155,9 +155,7 @@ class PostgresKeys:
         )
         found = {s: _found_key(answer, owners.get(row_of(s.owner))) for s, answer in answers.items()}
         for subject, key in found.items():
-            # a summary that was destroyed is made anew, under a new key: the old one must not be taken for it
-            if subject.kind != "summary":
-                self._by_subject.put(subject, key, since)
+            self._by_subject.put(subject, key, since)
         return found
 
     async def _refuse(self, statements: Sequence[Subject]) -> None:

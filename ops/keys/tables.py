@@ -38,8 +38,9 @@ CREATE TABLE IF NOT EXISTS emberlog_item_key (
     CHECK ((wrapped IS NULL) = (destroyed_at IS NOT NULL))
 );
 CREATE INDEX IF NOT EXISTS emberlog_item_key_parked ON emberlog_item_key (name) WHERE kind = 'parked';
-CREATE INDEX IF NOT EXISTS emberlog_item_key_unsettled ON emberlog_item_key (owner, cause)
-    WHERE kind = 'statement' AND settled_at IS NULL AND destroyed_at IS NULL;
+DROP INDEX IF EXISTS emberlog_item_key_unsettled;
+CREATE INDEX IF NOT EXISTS emberlog_item_key_undecided ON emberlog_item_key (owner, cause)
+    WHERE kind IN ('statement', 'summary') AND settled_at IS NULL AND destroyed_at IS NULL;
 CREATE TABLE IF NOT EXISTS emberlog_forgotten (
     owner uuid NOT NULL, kind text NOT NULL, name bytea NOT NULL, below_offset bigint NOT NULL, PRIMARY KEY (owner, kind, name)
 );

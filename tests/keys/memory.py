@@ -116,7 +116,7 @@ class MemoryKeys:
         count = 0
         for item in self._items.values():
             at = settlements.get((item.owner, item.cause))
-            if item.kind == "statement" and at is not None and item.settled_at is None and item.key is not None:
+            if item.kind in ("statement", "summary") and at is not None and item.settled_at is None and item.key is not None:
                 item.settled_at, count = at, count + 1
         return count
 
@@ -139,15 +139,18 @@ class MemoryKeys:
             self._bury(owner, kind, [name], BY_REQUEST)
         return self._destroy(lambda item: item.owner == owner and (item.kind, item.name) in named)
 
-    async def destroy_summaries(self, owner: str, summaries: Collection[str]) -> int:
-        for name in summaries:
-            self._slots_out(owner, name)
-        return self._destroy(lambda item: (item.owner, item.kind) == (owner, "summary") and item.name in summaries)
+    async def destroy_summaries(self, owner: str, summaries: Collection[str], decided_before: int) -> int:
+        return self._destroy(
+            lambda item: (
+                (item.owner, item.kind) == (owner, "summary")
+                and item.name in summaries
+                and item.settled_at is not None
+                and item.settled_at <= decided_before
+            )
+        )
 
-    def _slots_out(self, owner: str, summary: str) -> None:
-        """Let the summary have another key."""
-        for slot in [s for s in self._slots if s[:3] == (owner, "summary", summary)]:
-            del self._slots[slot]
+    async def destroy_rejected_summaries(self, owner: str, commands: Collection[str]) -> int:
+        return self._destroy(lambda item: (item.owner, item.kind) == (owner, "summary") and item.cause in commands)
 
     async def destroy_parked(self, parked: Collection[str]) -> int:
         self._bury("", "parked", parked, BY_REQUEST)

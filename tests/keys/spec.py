@@ -41,7 +41,9 @@ class Destroys(Protocol):
 
     async def destroy_messages(self, owner: str, messages: Collection[str], turns: Collection[str] = ()) -> int: ...
 
-    async def destroy_summaries(self, owner: str, summaries: Collection[str]) -> int: ...
+    async def destroy_summaries(self, owner: str, summaries: Collection[str], decided_before: int) -> int: ...
+
+    async def destroy_rejected_summaries(self, owner: str, commands: Collection[str]) -> int: ...
 
     async def destroy_parked(self, parked: Collection[str]) -> int: ...
 
@@ -212,13 +214,24 @@ class KeysSpec:
         assert [await bench.key(s) is None for s in subjects] == [True, True, False, False]
         assert await bench.key(Subject(ana, "message", "never seen")) is None
 
-    async def test_a_summary_that_was_destroyed_is_made_anew_under_another_key(self, bench: Bench) -> None:
+    async def test_a_summary_that_is_made_anew_stays_when_the_one_before_is_destroyed(self, bench: Bench) -> None:
         ana = await bench.owners.reference_of(ANA)
-        for _ in range(2):
-            value = await bench.seal(Subject(ana, "summary", "day"))
-            assert await bench.opened(value) == b"words"
-            assert await bench.destroyer.destroy_summaries(ana, ["day"]) == 1
-            assert await bench.opened(value) is None
+        first, second, pending = [await bench.seal(Subject(ana, "summary", "day", f"command-{n}")) for n in (1, 2, 3)]
+        await bench.destroyer.settle({(ana, "command-1"): 10, (ana, "command-2"): 12})
+        assert await bench.destroyer.destroy_summaries(ana, ["day", "another"], 11) == 1
+        assert [await bench.opened(value) for value in (first, second, pending)] == [None, b"words", b"words"]
+        assert await bench.key(Subject(ana, "summary", "day", "command-1")) is None, "a key that is gone never comes back"
+        assert await bench.destroyer.destroy_summaries(ana, ["another"], 99) == 0
+        assert await bench.destroyer.destroy_summaries(ana, ["day"], 12) == 1
+        assert [await bench.opened(value) for value in (second, pending)] == [None, b"words"]
+
+    async def test_a_summary_whose_command_was_rejected_is_destroyed_by_that_command(self, bench: Bench) -> None:
+        ana, ben = [await bench.owners.reference_of(o) for o in (ANA, BEN)]
+        subjects = [Subject(o, "summary", "day", c) for o, c in ((ana, "command-1"), (ana, "command-2"), (ben, "command-1"))]
+        values = [await bench.seal(subject) for subject in subjects]
+        assert await bench.destroyer.destroy_rejected_summaries(ana, ["command-1", "never seen"]) == 1
+        assert await bench.destroyer.destroy_rejected_summaries(ana, ["command-1"]) == 0
+        assert [await bench.opened(value) for value in values] == [None, b"words", b"words"]
 
     async def test_parked_work_is_destroyed_by_its_id_whosever_it_is(self, bench: Bench) -> None:
         ana = await bench.owners.reference_of(ANA)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from benchmarks.owners import fixed_reference
 from schemas import ids
@@ -21,6 +21,7 @@ from schemas.types import (
     CommandMeta,
     ConsolidateDay,
     ConversationTurn,
+    DaySummarised,
     Downshift,
     EndAccess,
     Entity,
@@ -76,8 +77,9 @@ class Person:
     said: list[str] = field(default_factory=list)
     messages: list[str] = field(default_factory=list)
     accesses: int = 0
-    days: int = 0
-    first_day: date | None = None
+    forgotten_days: set[str] = field(default_factory=set)
+    days_again: int = 0
+    """Summaries of days of which one was forgotten before."""
     is_gone: bool = False
 
     @property
@@ -92,7 +94,9 @@ class Person:
             elif isinstance(event, MemoryForgotten):
                 if event.memory_id in self.memories:
                     self.memories.remove(event.memory_id)
-                self.days += bool(event.summary_ids)
+                self.forgotten_days.update(event.summary_ids)
+            elif isinstance(event, DaySummarised):
+                self.days_again += event.summary_id in self.forgotten_days
             elif isinstance(event, OwnerErased):
                 self.is_gone = True
 
@@ -248,17 +252,11 @@ class Life:
     # -- what operations do
 
     def _day(self, person: Person) -> Step:
-        """A summary of some memories and messages, of which one becomes cooler.
-
-        After a forgetting that took a day's summary along another day comes: one of the same day would be sealed under the key
-        that is about to be destroyed, as long as nobody has carried the forgetting out. They are counted backwards from the
-        first, so that none comes again at midnight.
-        """
+        """A summary of some memories and messages, of which one becomes cooler; of the same day after a forgetting, too."""
         memories, messages = tuple(person.memories[-3:]), tuple(person.messages[-2:])
         cooler = tuple(Downshift(memory, "warm", ()) for memory in memories[:1])
         meta, summary = self._meta(person), Sealed.of(f"A day with {len(memories)} things, number {self._number}")
-        person.first_day = person.first_day or meta.occurred_at.date()
-        day = person.first_day - timedelta(days=person.days)
+        day = meta.occurred_at.date()
         made = ConsolidateDay(meta, day, summary, memories, messages, (), cooler, "a-model", "1", 0, 0)
         return Step(person, made)
 

@@ -31,7 +31,7 @@ THE_TURN = Subject(WHOSE, "turn", "turn-1")
 THE_MESSAGE = Subject(WHOSE, "message", "message-1")
 THE_FACT = Subject(WHOSE, "statement", "print-1", "command-1", TURN_OFFSET)
 THE_REQUEST = Subject(WHOSE, "statement", "print-1", "command-1", BY_REQUEST)
-THE_SUMMARY = Subject(WHOSE, "summary", ids.summary_id(WHOSE, "2026-02-03"))
+THE_SUMMARY = Subject(WHOSE, "summary", ids.summary_id(WHOSE, "2026-02-03"), "command-1")
 THE_ENTRY = Subject(WHOSE, "parked", "parked-1")
 
 s = Sealed.of
