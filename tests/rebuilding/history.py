@@ -12,8 +12,8 @@ the log.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from typing import NamedTuple
 
@@ -75,6 +75,18 @@ class History:
     async def write(self, events: int) -> None:
         """Append at least so many events more, and what stands beside them."""
         wanted = self.events + events
+        async with self._writing() as (ring, producer):
+            while self.events < wanted:
+                size = min(ROUND, max(1, (wanted - self.events) * 2 // 3))
+                await _send(producer, await self._messages(ring, self.life.round(size)))
+
+    async def write_steps(self, *steps: Step) -> None:
+        """Append what these steps lead to."""
+        async with self._writing() as (ring, producer):
+            await _send(producer, await self._messages(ring, steps))
+
+    @asynccontextmanager
+    async def _writing(self) -> AsyncIterator[tuple[Keyring, AIOKafkaProducer]]:
         if not self._is_introduced:
             await self.line.know(person.name for person in self.life.people)
         async with (
@@ -85,12 +97,9 @@ class History:
                 for person in self.life.people:
                     person.key = await ring.keys.fingerprint_key(person.reference) or b""
                 self._is_introduced = True
-            while self.events < wanted:
-                size = min(ROUND, max(1, (wanted - self.events) * 2 // 3))
-                await _send(producer, await self._round(ring, size))
+            yield ring, producer
 
-    async def _round(self, ring: Keyring, size: int) -> list[Message]:
-        steps = self.life.round(size)
+    async def _messages(self, ring: Keyring, steps: Sequence[Step]) -> list[Message]:
         subjects = {subject for one in steps for record in one.records for subject in subjects_of(record)}
         subjects |= {_of_nobody(one.person) for one in steps}
         keys = await ring.keys.for_sealing(subjects) if subjects else {}

@@ -143,7 +143,7 @@ class Life:
         self._number += 1
         self._now += self._pace
         if self.chance.random() < ERASED and len(person.memories) > 3:
-            return Step(person, EraseOwner(self._meta(person), self._turns[person.partition]))
+            return Step(person, EraseOwner(self.meta(person), self._turns[person.partition]))
         kind = self.chance.choices(list(SHARES), list(SHARES.values()))[0]
         known = len(person.memories)
         if (kind in ("reheat", "revise", "forget", "pin", "unpin") and not known) or (kind in ("link", "unlink") and known < 2):
@@ -151,7 +151,7 @@ class Life:
         make: Callable[[Person], Step | None] = getattr(self, f"_{kind}")
         return make(person)
 
-    def _meta(self, person: Person, command_id: str = "") -> CommandMeta:
+    def meta(self, person: Person, command_id: str = "") -> CommandMeta:
         at = self._now.replace(microsecond=self._now.microsecond // 1000 * 1000)
         return CommandMeta(
             command_id or ids.turn_id(person.reference, f"request {self._number}"), person.reference, at, "operator"
@@ -166,7 +166,7 @@ class Life:
         turn_id = ids.turn_id(person.reference, f"turn {self._number}")
         offset = self._turns[person.partition]
         self._turns[person.partition] += 1
-        meta, session = self._meta(person, turn_id), Sealed.of(f"s-{self._number // 500}")
+        meta, session = self.meta(person, turn_id), Sealed.of(f"s-{self._number // 500}")
         facts = tuple(self._fact(person, turn_id) for _ in range(self.chance.choice((0, 1, 1, 2, 3))))
         user, assistant = ids.message_id(turn_id, 0), ids.message_id(turn_id, 1)
         said = "; ".join(fact.text.text for fact in facts) or "Nothing much."
@@ -217,7 +217,7 @@ class Life:
         return Step(
             person,
             Remember(
-                self._meta(person), Sealed.of(person.name), Sealed.of(text), fingerprint(person.key, text), 0.6, POLICY,
+                self.meta(person), Sealed.of(person.name), Sealed.of(text), fingerprint(person.key, text), 0.6, POLICY,
                 maybe(slug), None if slug is None else slug_fingerprint(person.key, slug), maybe(category),
                 tuple(Sealed.of(tag) for tag in tags), None, details_fingerprint(person.key, category, tags, None),
             ),
@@ -226,28 +226,28 @@ class Life:
     def _revise(self, person: Person) -> Step:
         text = self._words(person)
         words = Sealed.of(text), fingerprint(person.key, text), POLICY
-        return Step(person, Revise(self._meta(person), self._one(person), *words))
+        return Step(person, Revise(self.meta(person), self._one(person), *words))
 
     def _reheat(self, person: Person) -> Step:
-        return Step(person, Reheat(self._meta(person), self._one(person), POLICY))
+        return Step(person, Reheat(self.meta(person), self._one(person), POLICY))
 
     def _pin(self, person: Person) -> Step:
-        return Step(person, Pin(self._meta(person), self._one(person)))
+        return Step(person, Pin(self.meta(person), self._one(person)))
 
     def _unpin(self, person: Person) -> Step:
-        return Step(person, Unpin(self._meta(person), self._one(person)))
+        return Step(person, Unpin(self.meta(person), self._one(person)))
 
     def _link(self, person: Person) -> Step:
         one, other = self.chance.sample(person.memories[-4:], 2)
-        return Step(person, Link(self._meta(person), one, other, "about", 0.5))
+        return Step(person, Link(self.meta(person), one, other, "about", 0.5))
 
     def _unlink(self, person: Person) -> Step:
         one, other = self.chance.sample(person.memories[-4:], 2)
-        return Step(person, Unlink(self._meta(person), one, other, "about"))
+        return Step(person, Unlink(self.meta(person), one, other, "about"))
 
     def _forget(self, person: Person) -> Step:
         with_source = self.chance.random() < 0.4
-        return Step(person, Forget(self._meta(person), (self._one(person),), self._turns[person.partition], with_source))
+        return Step(person, Forget(self.meta(person), (self._one(person),), self._turns[person.partition], with_source))
 
     # -- what operations do
 
@@ -255,7 +255,7 @@ class Life:
         """A summary of some memories and messages, of which one becomes cooler; of the same day after a forgetting, too."""
         memories, messages = tuple(person.memories[-3:]), tuple(person.messages[-2:])
         cooler = tuple(Downshift(memory, "warm", ()) for memory in memories[:1])
-        meta, summary = self._meta(person), Sealed.of(f"A day with {len(memories)} things, number {self._number}")
+        meta, summary = self.meta(person), Sealed.of(f"A day with {len(memories)} things, number {self._number}")
         day = meta.occurred_at.date()
         made = ConsolidateDay(meta, day, summary, memories, messages, (), cooler, "a-model", "1", 0, 0)
         return Step(person, made)
@@ -264,7 +264,7 @@ class Life:
         """A company lets users in, and out again."""
         if person.is_user:
             return self._turn(person)
-        meta = self._meta(person)
+        meta = self.meta(person)
         if person.accesses and self.chance.random() < 0.4:
             return Step(person, EndAccess(meta, f"access-{self.chance.randint(1, person.accesses)}"))
         person.accesses += 1
@@ -274,7 +274,7 @@ class Life:
     def _park(self, person: Person) -> Step:
         parked = ids.parked_id("extract", "history", person.partition, self._number)
         content = (Sealed(b"k"), Sealed(b"v"), {"h": Sealed(b"\xff")})
-        at = self._meta(person).occurred_at
+        at = self.meta(person).occurred_at
         return Step(
             person,
             beside=WorkParked(

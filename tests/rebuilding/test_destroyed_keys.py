@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from uuid import uuid4
 
+import psycopg
 import pytest
 
 from ops.keyring import open_keys
+from ops.keys.tables import digest
 from ops.local.addresses import ServiceAddresses
 from projections.runner import ProjectionRunner, RunnerConfig
+from schemas.sealed import Sealed
+from schemas.types import ConsolidateDay
 from tests.line.conftest import MakeLine
 from tests.line.support.line import Line
 from tests.line.support.seeds import chosen_seed
 from tests.line.support.waiting import until
 from tests.rebuilding.history import History
+from tests.rebuilding.life import Step
 from tests.rebuilding.reference import reference_of
 from tests.rebuilding.stores import keys_behind
 
@@ -26,6 +32,14 @@ async def alone(services: ServiceAddresses, make_line: MakeLine) -> AsyncIterato
     await line.prepare()
     yield line
     await line.close()
+
+
+async def keys_left_of(line: Line, command_id: str) -> int:
+    """Keys of summaries that a command brought, which are still there."""
+    query = "SELECT count(*) FROM emberlog_item_key WHERE kind = 'summary' AND cause = %s AND wrapped IS NOT NULL"
+    async with await psycopg.AsyncConnection.connect(line.keys_dsn) as connection:
+        [count] = await (await connection.execute(query, (digest(command_id),))).fetchone() or (0,)
+    return int(count)
 
 
 async def destroy_what_is_forgotten(line: Line) -> None:
@@ -55,3 +69,20 @@ async def test_rows_do_not_depend_on_whether_the_keys_of_what_is_forgotten_are_s
     after = await reference_of(alone)
     assert {name: (before[name], after[name]) for name in before if before[name] != after[name]} == {}
     assert before["thermal_memory_archive"][0] > 100
+
+
+async def test_a_summary_of_what_was_forgotten_meanwhile_is_rejected_and_its_key_destroyed(alone: Line) -> None:
+    history = History(alone, 100, chosen_seed())
+    await history.write(100)
+    person = max(history.life.people, key=lambda each: len(each.memories))
+
+    def summary(memory_id: str) -> ConsolidateDay:
+        words = Sealed.of("A day with what is forgotten")
+        meta = history.life.meta(person, str(uuid4()))
+        return ConsolidateDay(meta, meta.occurred_at.date(), words, (memory_id,), (), (), (), "a-model", "1", 0, 0)
+
+    kept, rejected = summary(person.memories[-1]), summary(str(uuid4()))
+    await history.write_steps(Step(person, kept), Step(person, rejected))
+    assert [await keys_left_of(alone, command.meta.command_id) for command in (kept, rejected)] == [1, 1]
+    await destroy_what_is_forgotten(alone)
+    assert [await keys_left_of(alone, command.meta.command_id) for command in (kept, rejected)] == [1, 0]
