@@ -243,6 +243,14 @@ class Settings(BaseSettings):
         ge=1,
         le=36_500,
     )
+    index_memory_mb: int = _setting(
+        "EMBERLOG_INDEX_MEMORY_MB",
+        1_024,
+        "MiB of memory that the database may take while it makes the vector index, as much as it needs up to that. One that does "
+        "not fit takes many times longer: 1,024 are enough for 1,100,000 vectors of 64 dimensions, or 400,000 of 768.",
+        ge=64,
+        le=1_048_576,
+    )
     graph_backend: Literal["postgres"] = _setting(
         "GRAPH_BACKEND", "postgres", "Where traces and edges stand: postgres. neo4j comes with a later version."
     )

@@ -19,4 +19,5 @@ def view_settings(settings: Settings, topics: Topics | None = None) -> ViewSetti
         embedding_dim=WordLlamaEmbedder.dimensions if built_in else settings.embedding_dim,
         salience_threshold=settings.memory_salience_write_threshold,
         hot_days=settings.memory_hot_days,
+        index_memory_mb=settings.index_memory_mb,
     )

@@ -18,13 +18,19 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import psycopg
+import structlog
 from psycopg import AsyncConnection
 
 from projections.view import HotIndex, Table, View
 
+log = structlog.get_logger(__name__)
+
 MAX_INDEXED = {"halfvec": 4_000, "vector": 2_000}
 """pgvector's limits for HNSW, in dimensions."""
-BUILD_MEMORY = "256MB"
+NODE_BYTES, HALF_BYTES, WHOLE_BYTES = 720, 2, 4
+"""What pgvector 0.8.5 takes in memory for a vector of the graph, beside its numbers, and for each of them; measured by the number
+of vectors after which it says that its memory is full."""
+LEAST_BYTES, MARGIN = 64 * 2**20, 1.15
 _NAMED = re.compile(r".*_hot_(?P<dimensions>\d+)_(?P<since>\d{8})")
 _FOUND = """
 SELECT i.relname, x.indisvalid FROM pg_index AS x JOIN pg_class AS i ON i.oid = x.indexrelid
@@ -34,11 +40,12 @@ _TYPE = """
 SELECT t.typname FROM pg_attribute AS a JOIN pg_type AS t ON t.oid = a.atttypid
 WHERE a.attrelid = %s::regclass AND a.attname = 'vec'
 """
-# a graph that does not fit into memory is made many times slower; a parallel build keeps it in shared memory, of which
-# containers have little, so that one is left to servers that were given more
-_ROOM = f"""
-SELECT set_config('maintenance_work_mem', '{BUILD_MEMORY}', false), set_config('max_parallel_maintenance_workers', '0', false)
-WHERE pg_size_bytes(current_setting('maintenance_work_mem')) < pg_size_bytes('{BUILD_MEMORY}')
+# a parallel build keeps the graph in shared memory, of which containers have little, so that one is left to servers that were
+# given more
+_ROOM = """
+SELECT set_config('maintenance_work_mem', %(kib)s::text || 'kB', false),
+       set_config('max_parallel_maintenance_workers', '0', false)
+WHERE pg_size_bytes(current_setting('maintenance_work_mem')) < %(kib)s * 1024
 """
 
 
@@ -97,7 +104,7 @@ async def _renew(
         made = [wanted.name(table.name)]
         if made[0] in found:  # left by a kill
             await conn.execute(f"DROP INDEX{how} IF EXISTS {schema}.{made[0]}")
-        async with _room(conn):
+        async with room(conn, await _bytes_of(conn, place, wanted, hot, type), hot.memory_mb * 2**20):
             await conn.execute(f"CREATE INDEX{how} {made[0]} ON {place} {wanted.definition(hot, type)}")
     for name in found.keys() - {*kept, *made}:
         await conn.execute(f"DROP INDEX{how} IF EXISTS {schema}.{name}")
@@ -120,10 +127,26 @@ def bound_of(name: str) -> Bound | None:
     return None
 
 
+async def _bytes_of(conn: AsyncConnection[Any], place: str, bound: Bound, hot: HotIndex, type: str) -> int:
+    """Memory that the graph takes while it is made."""
+    query = f"SELECT count(*) FROM {place} WHERE {hot.where} AND dimensions = %s AND created_at >= %s"
+    since = datetime(bound.since.year, bound.since.month, bound.since.day, tzinfo=UTC)
+    [(count,)] = await (await conn.execute(query, (bound.dimensions, since))).fetchall()
+    return graph_bytes(count, bound.dimensions, type)
+
+
+def graph_bytes(count: int, dimensions: int, type: str) -> int:
+    """Memory for a graph of ``count`` vectors of ``type``, halfvec or vector, while pgvector makes it."""
+    number = HALF_BYTES if type == "halfvec" else WHOLE_BYTES
+    return max(LEAST_BYTES, round(MARGIN * count * (NODE_BYTES + number * dimensions)))
+
+
 @contextlib.asynccontextmanager
-async def _room(conn: AsyncConnection[Any]) -> AsyncIterator[None]:
-    """Memory enough for a graph of some 100,000 vectors, unless the server was given more."""
-    await conn.execute(_ROOM)
+async def room(conn: AsyncConnection[Any], wanted: int, most: int) -> AsyncIterator[None]:
+    """Memory for the graph, up to ``most`` bytes, unless the server was given more: what does not fit takes many times longer."""
+    if wanted > most:
+        log.warning("a vector index takes more memory than it may have", wanted_mb=wanted // 2**20, most_mb=most // 2**20)
+    await conn.execute(_ROOM, {"kib": min(wanted, most) // 1024})
     try:
         yield
     finally:

@@ -35,12 +35,14 @@ class Column:
 class HotIndex:
     """An HNSW index over the column ``vec`` of what is not older than ``days`` by ``created_at``, and as ``where`` says besides.
 
-    Only vectors of ``dimensions`` numbers are in it. ``projections.hot_tier`` makes it, and makes it anew as time goes by.
+    Only vectors of ``dimensions`` numbers are in it. ``projections.hot_tier`` makes it, and makes it anew as time goes by, with
+    ``memory_mb`` (MiB) of the database's memory at most.
     """
 
     dimensions: int
     days: int
     where: str
+    memory_mb: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,7 +140,8 @@ class ViewSettings:
     """What views need to know. ``audit_key`` makes the owner hashes of the audit log; it is none of the owners' keys.
 
     ``embedding_precision`` is that of stored vectors; those of ``embedding_dim`` numbers get an index in the hot tier, while they
-    are not older than ``hot_days``. A message of at least ``salience_threshold`` (0 to 1) is a trace.
+    are not older than ``hot_days``; the database may take ``index_memory_mb`` MiB to make it. A message of at least
+    ``salience_threshold`` (0 to 1) is a trace.
     """
 
     topics: Topics = field(default_factory=Topics)
@@ -147,6 +150,7 @@ class ViewSettings:
     embedding_dim: int = 768
     salience_threshold: float = 0.35
     hot_days: int = 30
+    index_memory_mb: int = 1_024
 
 
 class View(Protocol):

@@ -56,7 +56,7 @@ class GraphView(FoldingView):
     version = 1
 
     def __init__(self, settings: ViewSettings) -> None:
-        self._vectors = Vectors(settings.embedding_precision, settings.embedding_dim, settings.hot_days)
+        self._vectors = Vectors(settings.embedding_precision, settings.embedding_dim, settings.hot_days, settings.index_memory_mb)
         self._messages = Messages(settings.salience_threshold, self._vectors)
         self.tables: tuple[Table, ...] = (
             TRACE, WAITING_MESSAGE, self._vectors.kept, self._vectors.waiting, EDGE, TELLING, ENTITY, FORGOTTEN, GONE, ERASED

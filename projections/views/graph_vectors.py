@@ -58,9 +58,10 @@ class Waiting(Row, frozen=True):
 class Vectors:
     """The two tables, of numbers of ``precision``. Those of ``dimensions`` have an HNSW index while they are hot."""
 
-    def __init__(self, precision: Precision, dimensions: int, hot_days: int) -> None:
+    def __init__(self, precision: Precision, dimensions: int, hot_days: int, index_memory_mb: int) -> None:
         self._half = precision == "fp16"
-        self.kept = _kept_table("halfvec" if self._half else "vector", HotIndex(dimensions, hot_days, f"tier = '{HOT}'"))
+        hot = HotIndex(dimensions, hot_days, f"tier = '{HOT}'", index_memory_mb)
+        self.kept = _kept_table("halfvec" if self._half else "vector", hot)
         self.waiting = _waiting_table("halfvec" if self._half else "vector")
 
     def check(self, key: bytes | None, record: MemoryEmbedding | MessageEmbedding) -> None:
