@@ -8,10 +8,11 @@ from typing import Any
 
 from projections import generation, hot_tier
 from projections.bulk import Build
+from projections.view import HotIndex
 
 
 async def hot_indexes(dsn: str, builds: Sequence[Build]) -> dict[str, dict[str, Any]]:
-    """By index seconds, vectors, operator class and ``maintenance_work_mem``, as if the newest vector had come today."""
+    """By index seconds, vectors, operator class and MiB of memory that it may take, as if the newest vector had come today."""
     found: dict[str, dict[str, Any]] = {}
     async with await generation.connect(dsn) as conn:
         for build in builds:
@@ -25,16 +26,18 @@ async def hot_indexes(dsn: str, builds: Sequence[Build]) -> dict[str, dict[str, 
                 began = time.perf_counter()
                 made = await hot_tier.renew(conn, build.view, build.schema, newest)
                 found |= {
-                    name: {"seconds": time.perf_counter() - began, **await _about(conn, build.schema, name)} for name in made
+                    name: {"seconds": time.perf_counter() - began, **await _about(conn, build.schema, name, table.hot)}
+                    for name in made
                 }
     return found
 
 
-async def _about(conn: Any, schema: str, index: str) -> dict[str, Any]:
+async def _about(conn: Any, schema: str, index: str, hot: HotIndex) -> dict[str, Any]:
     cursor = await conn.execute(
         "SELECT c.reltuples::bigint, o.opcname FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid "
         "JOIN pg_opclass o ON o.oid = i.indclass[0] WHERE i.indexrelid = %s::regclass",
         (f"{schema}.{index}",),
     )
     [(vectors, operators)] = await cursor.fetchall()
-    return {"vectors": vectors, "operators": operators, "maintenance_work_mem": hot_tier.BUILD_MEMORY}
+    taken = hot_tier.graph_bytes(vectors, hot.dimensions, operators.partition("_")[0])
+    return {"vectors": vectors, "operators": operators, "memory_mb": round(taken / 2**20)}
